@@ -1,0 +1,48 @@
+"""The CPU's program counter: one compiled function that runs a table of kernel calls, step after step.
+
+A program is a table of int64 rows (kernel address, argument row address, items, parts). Kernels are called by
+address, so nothing is compiled per network and no Python stands between two steps. Each launch is cut into
+`parts` equal ranges of items; since an item's value never depends on the cut, neither do the bits.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+import numpy.typing as npt
+from numba import njit, prange, types
+
+from kernels.compiler import OPTIONS, call_kernel
+
+# workqueue comes with Numba itself; it needs no OpenMP library and survives a fork of an idle parent.
+numba.config.THREADING_LAYER = "workqueue"
+
+Table = npt.NDArray[np.int64]
+_SIGNATURE = types.void(types.int64[:, ::1], types.int64, types.int64, types.int64)
+
+
+@njit(_SIGNATURE, cache=True, **OPTIONS)
+def run_serial(table: Table, steps: int, scratch: int, _stride: int) -> None:
+    """Run the whole table `steps` times on the calling thread. `scratch` is an address, `_stride` unused."""
+    for _ in range(steps):
+        for row in range(table.shape[0]):
+            call_kernel(table[row, 0], table[row, 1], 0, table[row, 2], scratch)
+
+
+@njit(_SIGNATURE, cache=True, parallel=True, **OPTIONS)
+def run_parallel(table: Table, steps: int, scratch: int, stride: int) -> None:
+    """Run the whole table `steps` times, each launch in its own number of parts, `stride` scratch bytes apart."""
+    for _ in range(steps):
+        for row in range(table.shape[0]):
+            items, parts = table[row, 2], table[row, 3]
+            if parts == 1:
+                call_kernel(table[row, 0], table[row, 1], 0, items, scratch)
+            else:
+                for part in prange(parts):
+                    begin, end = items * part // parts, items * (part + 1) // parts
+                    call_kernel(table[row, 0], table[row, 1], begin, end, scratch + part * stride)
+
+
+def use_threads(count: int) -> None:
+    """How many threads parallel programs of this process use."""
+    numba.set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS))
