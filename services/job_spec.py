@@ -1,0 +1,177 @@
+"""What a user may ask for: the job spec as strict models. Names and meanings are Keras 3's where Keras has them."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+from annotated_types import Ge, Gt, Interval, Le, Lt
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+
+from kernels.registry import layers, losses, optimizers
+from services.datasets import STEPS
+from services.members import STRICT, Family
+from services.schedules import SCHEDULES
+
+_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([smhd])\s*$")
+
+
+def _duration(value: Any) -> Any:
+    """`90s`, `15m`, `2h`, `1d` → seconds; anything else is left for the number's own check."""
+    found = _DURATION.match(value) if isinstance(value, str) else None
+    return float(found[1]) * _SECONDS[found[2]] if found else value
+
+
+Duration = Annotated[
+    float,
+    BeforeValidator(_duration, json_schema_input_type=str | float),
+    Field(description="Seconds, or text such as 90s, 15m, 2h, 1d."),
+]
+LayerName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,62}$")]
+Label = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+
+ACTIVATIONS = Family(
+    "activation",
+    {name: cls for name, cls in layers.members.items() if cls.is_activation},
+    {name: kind for name, kind in layers.names.items() if layers.members[kind].is_activation},
+)
+OPTIMIZERS = Family("optimizer", optimizers.members, optimizers.names)
+LOSSES = Family("loss", losses.members, losses.names)
+SCHEDULE_FAMILY = Family("schedule", SCHEDULES, {name: name for name in SCHEDULES})
+PREPROCESSING = Family("preprocessing step", STEPS, {name: name for name in STEPS})
+
+if TYPE_CHECKING:
+    Activation = Optimizer = Loss = Schedule = Preprocessing = Layer = Any
+else:
+    Activation = ACTIVATIONS.annotation()
+    Optimizer = OPTIMIZERS.annotation()
+    Loss = LOSSES.annotation()
+    Schedule = SCHEDULE_FAMILY.annotation()
+    Preprocessing = PREPROCESSING.annotation()
+
+
+def _layer_extras(cls: type[Any]) -> dict[str, Any]:
+    extras: dict[str, Any] = {"name": (LayerName | None, None)}
+    if cls.takes_activation:
+        extras["activation"] = (Activation | None, None)
+    return extras
+
+
+LAYERS = Family("layer", layers.members, layers.names, _layer_extras)
+if not TYPE_CHECKING:
+    Layer = LAYERS.annotation()
+
+
+class Section(BaseModel):
+    """A part of the spec: unknown keys are refused, values never change after validation."""
+
+    model_config = STRICT
+
+
+class SplitSpec(Section):
+    """How rows are dealt to train, validation and (for a data set without its own) test part."""
+
+    train: Annotated[float, Gt(0), Le(1)] = 0.9
+    validation: Annotated[float, Ge(0), Lt(1)] = 0.1
+    test: Annotated[float, Gt(0), Lt(1)] | None = None
+    stratify: bool = True
+    seed: Annotated[int, Ge(0), Lt(2**32)] = 1
+
+
+class DatasetSpec(Section):
+    """Which data, how it is split, and what is done to it before the network sees it."""
+
+    name: Annotated[str, StringConstraints(min_length=1, max_length=128)]
+    split: SplitSpec = SplitSpec()
+    train_fraction: Annotated[float, Gt(0), Le(1)] = 1.0
+    preprocessing: Annotated[list[Preprocessing], Field(max_length=16)] = []
+
+
+class NetworkSpec(Section):
+    """The network, layer by layer; its input shape comes from the data set."""
+
+    layers: Annotated[list[Layer], Field(min_length=1, max_length=512)]
+
+
+class EarlyStoppingSpec(Section):
+    """Stop when a metric has not improved by `min_delta` for `patience` epochs."""
+
+    monitor: str = "val_loss"
+    patience: Annotated[int, Ge(0)] = 5
+    min_delta: Annotated[float, Ge(0)] = 0.0
+    mode: Literal["auto", "min", "max"] = "auto"
+    restore_best_weights: bool = True
+
+
+class TrainingSpec(Section):
+    """How the network learns: cost, descent, length, and when to stop.
+
+    `batch_size` chooses the descent: 1 = stochastic, a number = mini-batch, `full` = batch gradient descent.
+    """
+
+    loss: Loss
+    optimizer: Optimizer
+    learning_rate_schedule: Schedule = Field(default={"type": "constant"}, validate_default=True)
+    batch_size: Annotated[int, Interval(ge=1, le=65536)] | Literal["full"] = 32
+    epochs: Annotated[int, Interval(ge=1, le=100_000)] = 1
+    metrics: Annotated[list[str], Field(max_length=16)] | None = None
+    early_stopping: EarlyStoppingSpec | None = None
+    clipnorm: Annotated[float, Gt(0)] | None = None
+    global_clipnorm: Annotated[float, Gt(0)] | None = None
+    clipvalue: Annotated[float, Gt(0)] | None = None
+    shuffle: bool = True
+    seed: Annotated[int, Ge(0), Lt(2**32)] = 0
+
+    @model_validator(mode="after")
+    def _one_way_of_clipping(self) -> Self:
+        if sum(c is not None for c in (self.clipnorm, self.global_clipnorm, self.clipvalue)) > 1:
+            raise ValueError("choose one of clipnorm, global_clipnorm and clipvalue")
+        return self
+
+
+class ResourcesSpec(Section):
+    """Where the job may run, for how long, and how it queues."""
+
+    device: Literal["auto", "cpu", "gpu"] = "auto"
+    max_runtime: Annotated[Duration, Gt(0)] | None = None
+    priority: Literal["low", "normal", "high"] = "normal"
+
+
+class ReliabilitySpec(Section):
+    """How often the work is made safe, and how many checkpoints are kept."""
+
+    checkpoint_every: Annotated[Duration, Ge(1)] = 60.0
+    keep_last: Annotated[int, Interval(ge=1, le=100)] = 2
+    keep_best: Annotated[int, Interval(ge=0, le=1)] = 1
+
+
+class JobSpec(BaseModel):
+    """One training job: data set, network, training. YAML and JSON are the same model."""
+
+    model_config = ConfigDict(**STRICT, serialize_by_alias=True, validate_by_name=True, validate_by_alias=True)
+
+    version: Literal["trainyard/v1"] = Field(default="trainyard/v1", alias="schema")
+    name: Annotated[str, StringConstraints(min_length=1, max_length=128)] = "job"
+    labels: Annotated[list[Label], Field(max_length=16)] = []
+    task: Literal["classification", "regression"]
+    dataset: DatasetSpec
+    network: NetworkSpec
+    training: TrainingSpec
+    resources: ResourcesSpec = ResourcesSpec()
+    reliability: ReliabilitySpec = ReliabilitySpec()
+    baseline: bool = Field(default=True, description="Score classical models on the same split beside the network.")
+
+    def resolved(self) -> dict[str, Any]:
+        """The spec as JSON with every default filled in: what is stored, shown and replayed."""
+        return self.model_dump(mode="json")
+
+
+SECTIONS: dict[str, type[BaseModel]] = {"dataset": DatasetSpec, "network": NetworkSpec, "training": TrainingSpec}
+
+
+@cache
+def job_schema() -> dict[str, Any]:
+    """The JSON Schema of a job spec."""
+    return JobSpec.model_json_schema(by_alias=True)

@@ -1,0 +1,135 @@
+"""A trained model that answers: its preprocessing, its network, and the meaning of its outputs, from one file."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import TypeAdapter
+
+from kernels.backend import CpuBackend
+from kernels.tensor import TensorSpec
+from services.datasets import Pipeline
+from services.errors import Invalid, Mistake
+from services.export.safetensors import unpack
+from services.job_spec import NetworkSpec
+from services.outline import outline
+from services.plan import Plan
+
+Floats = npt.NDArray[np.float32]
+ROWS_AT_ONCE = 64
+MAX_ROWS = 1024
+_TOP = 5
+
+
+@final
+class Model:
+    """One trained network on the CPU of this process. `predict` may be called from several threads."""
+
+    def __init__(self, path: Path) -> None:
+        weights, about = unpack(path)
+        self.about = about
+        self.shape: tuple[int, ...] = tuple(about["input_shape"])
+        self.pipeline = Pipeline.from_json(about["preprocessing"])
+        self.classes: list[str] | None = about["classes"]
+        network = TypeAdapter(NetworkSpec).validate_python(about["network"])
+        plan = Plan(outline(network.layers, TensorSpec((ROWS_AT_ONCE, *self.shape))), CpuBackend())
+        plan.load_weights(weights)
+        self._plan = plan
+        self._program = plan.backend.program([*plan.forward(training=False)])
+        self._turn = threading.Lock()
+
+    def card(self) -> dict[str, Any]:
+        """What the model is: task, shapes, classes, layers."""
+        network = self._plan.outline
+        return {
+            "task": self.about["task"],
+            "dataset": self.about["dataset"],
+            "input_shape": list(self.shape),
+            "output_shape": list(network.output.shape[1:]),
+            "classes": self.classes,
+            "target_names": self.about["target_names"],
+            "features": self.about["features"],
+            "parameters": network.parameters,
+            "layers": [{"name": node.name, "type": node.operator.type} for node in network.nodes],
+        }
+
+    def schema(self) -> dict[str, Any]:
+        """The JSON Schema of a predict request."""
+        row: dict[str, Any] = {"type": "number"}
+        for length in reversed(self.shape):
+            row = {"type": "array", "items": row, "minItems": length, "maxItems": length}
+        row |= {"description": f"One row of shape {list(self.shape)}, in the units of the data set, not preprocessed."}
+        inputs = {"type": "array", "items": row, "minItems": 1, "maxItems": MAX_ROWS}
+        return {"type": "object", "required": ["inputs"], "additionalProperties": False, "properties": {"inputs": inputs}}
+
+    def predict(self, inputs: Sequence[Any]) -> dict[str, Any]:
+        """Predictions for rows in the data set's own units; Invalid names the row that does not fit."""
+        outputs = self.outputs(self._rows(inputs))
+        return {"predictions": [self._said(row) for row in outputs]}
+
+    def outputs(self, x: Floats) -> Floats:
+        """The network's raw outputs for unprocessed rows (n, *input_shape)."""
+        ready = self.pipeline.apply(x)
+        parts = []
+        with self._turn:
+            for first in range(0, len(ready), ROWS_AT_ONCE):
+                rows = ready[first : first + ROWS_AT_ONCE]
+                self._plan.x[: len(rows)] = rows
+                self._program.run()
+                parts.append(np.array(self._plan.y[: len(rows)]))
+        return np.concatenate(parts)
+
+    def _rows(self, inputs: Sequence[Any]) -> Floats:
+        if not 1 <= len(inputs) <= MAX_ROWS:
+            raise Invalid([Mistake("inputs", "count", f"give 1 to {MAX_ROWS} rows, not {len(inputs)}")])
+        rows, mistakes = [], []
+        for number, values in enumerate(inputs):
+            try:
+                rows.append(self._row(values))
+            except (ValueError, TypeError, OverflowError) as error:
+                expected = f"Expected numbers in shape {list(self.shape)}."
+                mistakes.append(Mistake(f"inputs[{number}]", "shape", str(error), expected))
+        if mistakes:
+            raise Invalid(mistakes)
+        return np.stack(rows)
+
+    def _row(self, values: Any) -> Floats:
+        array = np.asarray(values)
+        if array.dtype.kind not in "iuf":
+            raise ValueError("these are not numbers in a regular shape")
+        if array.size != math.prod(self.shape):
+            raise ValueError(f"the row has shape {list(array.shape)}")
+        row = array.astype(np.float32).reshape(self.shape)
+        if not np.isfinite(row).all():
+            raise ValueError("a number is not finite in float32")
+        return row
+
+    def _said(self, row: Floats) -> dict[str, Any]:
+        if self.classes is None:
+            return {"values": dict(zip(self.about["target_names"], map(float, row.ravel()), strict=False))}
+        chances = _chances(row)
+        order = np.argsort(-chances, kind="stable")[:_TOP]
+        top = [{"class": self.classes[k], "probability": float(chances[k])} for k in order]
+        return {"class": top[0]["class"], "probability": top[0]["probability"], "top": top}
+
+
+def _chances(row: Floats) -> Floats:
+    """Outputs as one probability per class; a single output is the probability of the second class."""
+    return np.array([1 - row[0], row[0]], np.float32) if row.size == 1 else row
+
+
+@lru_cache(maxsize=16)
+def _loaded(path: str, _modified: int) -> Model:
+    return Model(Path(path))
+
+
+def load(path: Path) -> Model:
+    """The model in a file, from memory when it was asked for lately."""
+    return _loaded(str(path), path.stat().st_mtime_ns)

@@ -1,0 +1,246 @@
+"""Everything that can be known about a job before it runs: shapes, parameters, operations, bytes, and what is wrong.
+
+Allocates nothing, loads no data. Every check looks at what is sound so far and adds what it finds, so that a user
+reads all mistakes in one answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any, TypeVar, final
+
+from kernels.operator import Loss, ShapeError
+from kernels.tensor import TensorSpec
+from services import datasets
+from services.datasets import Card, Sizes, Split
+from services.errors import Invalid, Mistake, NotFound
+from services.job_spec import LOSSES, OPTIMIZERS, DatasetSpec, JobSpec, NetworkSpec, TrainingSpec
+from services.metrics import metric
+from services.outline import Outline, outline
+
+Answer = TypeVar("Answer")
+
+DEFAULT_METRICS = {"classification": ["accuracy"], "regression": ["mean_absolute_error"]}
+
+
+@final
+@dataclass(frozen=True)
+class Preflight:
+    """A job that can run, and what it will cost. `form` is the shape its targets take."""
+
+    card: Card
+    sizes: Sizes
+    batch: int
+    network: Outline
+    target: TensorSpec
+    form: str
+    metrics: list[str]
+    epochs: int
+    slots: int
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Updates of the weights in one epoch; the last batch may be short."""
+        return -(-self.sizes.train // self.batch)
+
+    @property
+    def total_steps(self) -> int:
+        """Updates of the weights in the whole job, if nothing stops it early."""
+        return self.steps_per_epoch * self.epochs
+
+    @property
+    def bytes(self) -> dict[str, int]:
+        """Device memory by purpose."""
+        flat = 4 * self.network.flat
+        row = 4 * (self.network.nodes[0].x.features + max(1, self.target.features))
+        return {
+            "weights": flat,
+            "gradients": flat,
+            "optimizer": flat * self.slots,
+            "activations": self.network.activations,
+            "data": row * sum(self.sizes),
+        }
+
+    @property
+    def outline(self) -> dict[str, Any]:
+        """The plan as JSON: what `validate` answers and the job carries."""
+        return {
+            "input_shape": list(self.network.nodes[0].x.shape[1:]),
+            "output_shape": list(self.network.output.shape[1:]),
+            "layers": [_layer(node) for node in self.network.nodes],
+            "parameters": self.network.parameters,
+            "flops_per_step": 3 * self.network.flops,
+            "bytes": self.bytes | {"total": sum(self.bytes.values())},
+            "rows": self.sizes._asdict(),
+            "batch_size": self.batch,
+            "steps_per_epoch": self.steps_per_epoch,
+            "total_steps": self.total_steps,
+            "metrics": self.metrics,
+        }
+
+
+def _layer(node: Any) -> dict[str, Any]:
+    operator = node.operator
+    return {
+        "name": node.name,
+        "path": node.path,
+        "type": operator.type,
+        "input_shape": list(node.x.shape[1:]),
+        "output_shape": list(node.signature.output.shape[1:]),
+        "parameters": node.parameters,
+        "params": {name: list(p.spec.shape) for name, p in node.signature.params.items()},
+        "flops": operator.flops(node.x) // max(1, node.x.shape[0]),
+        "bytes": node.buffers,
+        "settings": asdict(operator),
+    }
+
+
+def check(spec: JobSpec) -> Preflight:
+    """The preflight of a well-formed spec; Invalid with every mistake."""
+    mistakes, preflight = review(spec.task, spec.dataset, spec.network, spec.training)
+    if mistakes or preflight is None:
+        raise Invalid(mistakes)
+    return preflight
+
+
+def review(
+    task: str | None, dataset: DatasetSpec | None, network: NetworkSpec | None, training: TrainingSpec | None
+) -> tuple[list[Mistake], Preflight | None]:
+    """Check the sections that are well-formed (None = not) against each other."""
+    found = _Found()
+    known = found.of(lambda: _data(task, dataset)) if dataset else None
+    names = found.of(lambda: _metric_names(task, training)) if training else None
+    rows = known[1].train if known else 1
+    batch = rows if training is None or training.batch_size == "full" else min(training.batch_size, rows)
+    shapes = None
+    if known and network:
+        shapes = found.of(lambda: outline(network.layers, TensorSpec((batch, *known[0].input_shape))))
+    if training and known:
+        found.of(lambda: _stopping(training, known[1], names))
+    if not (shapes and known and training and network):
+        return found.mistakes, None
+    target = found.of(lambda: _target(shapes, known[0], training))
+    found.of(lambda: _lessons(shapes, training))
+    if found.mistakes or target is None or names is None:
+        return found.mistakes, None
+    form, spec = target
+    slots = len(OPTIMIZERS.build(training.optimizer).slots())
+    found.of(lambda: _forms(names, form))
+    return found.mistakes, Preflight(known[0], known[1], batch, shapes, spec, form, names, training.epochs, slots)
+
+
+@final
+class _Found:
+    """Collects what several checks find."""
+
+    def __init__(self) -> None:
+        self.mistakes: list[Mistake] = []
+
+    def of(self, look: Callable[[], Answer]) -> Answer | None:
+        """The answer of a check, or None after noting its mistakes."""
+        try:
+            return look()
+        except Invalid as error:
+            self.mistakes += error.mistakes
+        return None
+
+
+def _data(task: str | None, dataset: DatasetSpec) -> tuple[Card, Sizes]:
+    try:
+        card = datasets.card(dataset.name)
+    except NotFound as error:
+        raise Invalid([Mistake("dataset.name", "unknown_name", error.message, error.hint)]) from error
+    if task is not None and task not in card.tasks:
+        hint = f"Set task to {' or '.join(card.tasks)}, or choose another data set."
+        raise Invalid([Mistake("task", "task_unfit", f"{card.name} has no targets for {task}", hint)])
+    split = Split(**dataset.split.model_dump())
+    return card, datasets.sizes(card, split, dataset.train_fraction)
+
+
+def _metric_names(task: str | None, training: TrainingSpec) -> list[str]:
+    wanted = training.metrics if training.metrics is not None else DEFAULT_METRICS.get(task or "", [])
+    mistakes, names = [], []
+    for number, name in enumerate(wanted):
+        try:
+            names.append(metric(name).name)
+        except NotFound as error:
+            mistakes.append(Mistake(f"training.metrics[{number}]", "unknown_name", error.message, error.hint))
+    if mistakes:
+        raise Invalid(mistakes)
+    return list(dict.fromkeys(names))
+
+
+def _stopping(training: TrainingSpec, sizes: Sizes, names: list[str] | None) -> None:
+    stopping = training.early_stopping
+    if stopping is None or names is None:
+        return
+    path = "training.early_stopping.monitor"
+    known = ["loss", *names] + ([f"val_{name}" for name in ("loss", *names)] if sizes.validation else [])
+    if stopping.monitor not in known:
+        hint = f"This job measures: {', '.join(known)}."
+        if stopping.monitor.startswith("val_") and not sizes.validation:
+            hint += " There are no validation rows: give dataset.split.validation a share."
+        raise Invalid([Mistake(path, "unknown_name", f"nothing measures {stopping.monitor!r}", hint)])
+
+
+def _target(shapes: Outline, card: Card, training: TrainingSpec) -> tuple[str, TensorSpec]:
+    loss: Loss = LOSSES.build(training.loss)
+    classes = len(card.classes) if card.classes is not None else None
+    output, path = shapes.output, shapes.nodes[-1].path.removesuffix(".activation")
+    if len(output.shape) != 2:  # noqa: PLR2004 - rows and features
+        message = f"the network gives {output.shape[1:]} for each row, {card.name} needs one row of numbers"
+        raise Invalid([Mistake(path, "output_unfit", message, "Add a flatten layer and a dense layer at the end.")])
+    form = datasets.target_form(loss.type, classes, output.features)
+    needed = classes if form in ("index", "one_hot") and classes else 1 if form == "binary" else len(card.target_names)
+    if output.features != needed:
+        what = f"{needed} classes" if form in ("index", "one_hot") else f"{needed} target value(s)"
+        message = f"the network gives {output.features} numbers for each row, {card.name} has {what}"
+        raise Invalid([Mistake(path, "output_unfit", message, f"Give the last layer units: {needed}.")])
+    shape, dtype = datasets.target_shape(form, classes, len(card.target_names))
+    target = TensorSpec((output.shape[0], *shape), dtype)
+    try:
+        loss.infer(output, target)
+    except ShapeError as error:
+        message, _, hint = str(error).partition("; ")
+        raise Invalid([Mistake("training.loss", "loss_unfit", message, hint or None)]) from error
+    return form, target
+
+
+def _lessons(shapes: Outline, training: TrainingSpec) -> None:
+    """Networks that fit together but could not learn, or would learn nonsense."""
+    loss, last = LOSSES.build(training.loss), shapes.nodes[-1]
+    mistakes = []
+    if not shapes.segments:
+        hint = "Add a layer with weights, such as dense."
+        mistakes.append(Mistake("network.layers", "nothing_to_learn", "no layer has weights to learn", hint))
+    for number, node in enumerate(shapes.nodes):
+        fused = number == len(shapes.nodes) - 1 and node.operator.type in loss.fused
+        if getattr(node.operator, "teachable", True) or fused or not any(s.node < number for s in shapes.segments):
+            continue
+        message = "the slope of a step is 0 everywhere, so dC/dw = 0 and w ← w − α·dC/dw never changes a weight"
+        hint = (
+            "Use the perceptron rule (training.loss: perceptron, step on the last layer), a surrogate slope"
+            " ({type: step, gradient: sigmoid}), or a smooth activation such as sigmoid."
+        )
+        mistakes.append(Mistake(node.path, "step_has_no_slope", message, hint))
+    if loss.type == "perceptron" and last.operator.type != "step":
+        message = "the perceptron rule compares thresholds: it needs the step activation on the last layer"
+        mistakes.append(Mistake("training.loss", "loss_unfit", message, "Give the last layer activation: step."))
+    wanted = {"sparse_categorical_crossentropy": "softmax", "categorical_crossentropy": "softmax"}
+    wanted["binary_crossentropy"] = "sigmoid"
+    if loss.type in wanted and last.operator.type not in ("softmax", "sigmoid"):
+        message = f"{loss.type} compares probabilities, and {last.operator.type} gives any number"
+        hint = f"Give the last layer activation: {wanted[loss.type]}."
+        mistakes.append(Mistake(last.path, "loss_unfit", message, hint))
+    if mistakes:
+        raise Invalid(mistakes)
+
+
+def _forms(names: list[str], form: str) -> None:
+    unfit = [name for name in names if form not in metric(name).forms]
+    if unfit:
+        raise Invalid([
+            Mistake("training.metrics", "metric_unfit", f"{name} does not fit these targets", metric(name).formula)
+            for name in unfit
+        ])  # fmt: skip

@@ -1,0 +1,194 @@
+"""The training loop: a generator of events. It knows no store, no queue, no clock on the wall and no user."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, final
+
+import numpy as np
+import numpy.typing as npt
+
+from kernels.philox import permutation
+from services.errors import TrainyardError
+from services.events import Cursor, EpochEnded, Event, Finished, Standing, WindowEnded
+from services.job_spec import EarlyStoppingSpec, TrainingSpec
+from services.metrics import Meter, metric
+from services.plan import Feed, Plan
+
+Array = npt.NDArray[Any]
+
+HISTORY_BYTES = 16 * 2**20
+WINDOWS_PER_EPOCH = 50
+WINDOW_FLOPS = 2e9
+"""Work between two looks at the host: about a second of one CPU core, so that a stop is heard soon."""
+
+
+@final
+class Diverged(TrainyardError):
+    """The cost is no longer a number: the steps were too large."""
+
+    code = "diverged"
+
+    def __init__(self, step: int, learning_rate: float) -> None:
+        """Name the step and its learning rate."""
+        self.step = step
+        super().__init__(
+            f"At step {step} the cost became infinite or not a number: training diverged.",
+            hint=f"Try a learning rate below {learning_rate:.3g} (a tenth is a good next guess), scale the inputs to about"
+            " -1 … 1, or clip the gradient (clipnorm: 1.0).",
+        )
+
+
+@final
+@dataclass(frozen=True)
+class Rows:
+    """A part of a data set on the device, and its targets on the host for the metrics."""
+
+    feed: Feed
+    targets: Array
+
+
+def window_steps(plan: Plan, steps_per_epoch: int) -> int:
+    """Steps between two looks at the host. Depends on the job alone, so every run of it looks at the same steps."""
+    by_epoch = -(-steps_per_epoch // WINDOWS_PER_EPOCH)
+    by_memory = HISTORY_BYTES // (4 * plan.batch * (plan.outline.output.features + 1))
+    by_work = int(WINDOW_FLOPS / (3 * plan.outline.flops + 1))
+    return max(1, min(by_epoch, by_memory, by_work))
+
+
+def train(
+    plan: Plan, training: Rows, validation: Rows | None, spec: TrainingSpec, rates: Array, names: list[str],
+    resume: Standing | None = None,
+) -> Iterator[Event]:  # fmt: skip
+    """Run the plan over the training rows, epoch after epoch, from the beginning or from a standing.
+
+    `rates` holds the learning rate of every step; `names` are the metrics to report. The plan's weights and optimizer
+    state are those of the standing. Raises Diverged when the cost is no longer finite. Close the generator to cancel.
+    """
+    standing = resume or Standing(Cursor())
+    steps = -(-training.feed.rows // plan.batch)
+    runner = _Runner(plan, training, window_steps(plan, steps), rates)
+    judge = _Evaluator(plan, validation) if validation is not None else None
+    for epoch in range(standing.cursor.epoch, spec.epochs):
+        if standing.cursor.stopped_early:
+            break
+        runner.shuffle(epoch, spec)
+        meter = Meter(names)
+        meter.restore(standing.cursor.tallies)
+        while standing.cursor.batch < steps:
+            cursor, loss = runner.window(standing.cursor, steps, meter)
+            standing = replace(standing, cursor=cursor)
+            yield WindowEnded(cursor.step, epoch + 1, loss, float(rates[cursor.step - 1]), standing)
+        values = {"loss": standing.cursor.loss_sum / training.feed.rows, **meter.values()}
+        if judge is not None:
+            values |= {f"val_{name}": value for name, value in judge.values(names).items()}
+        standing, improved = _after_epoch(standing, values, spec.early_stopping, plan)
+        yield EpochEnded(standing.cursor.step, epoch + 1, values, improved, standing)
+    if standing.best is not None:
+        plan.load_weights(standing.best)
+    done = standing.cursor
+    best = None if done.best_epoch is None else done.best_epoch + 1
+    yield Finished("early_stopped" if done.stopped_early else "completed", done.step, done.epoch, best)
+
+
+def evaluate(plan: Plan, part: Rows, names: list[str]) -> dict[str, float]:
+    """`loss` and the metrics `names` of a part, dropout and the like switched off."""
+    return _Evaluator(plan, part).values(names)
+
+
+@final
+class _Runner:
+    """Runs windows of training steps and brings their losses and outputs to the host."""
+
+    def __init__(self, plan: Plan, rows: Rows, window: int, rates: Array) -> None:
+        self.plan, self.rows, self.size, self.rates = plan, rows, window, rates
+        output = plan.outline.output.shape
+        self.losses = plan.backend.zeros((window, plan.batch))
+        self.outputs = plan.backend.zeros((window, *output))
+        self.schedule = plan.backend.array(np.asarray(rates, np.float32))
+        self.program = plan.training(rows.feed, self.schedule, self.losses, self.outputs)
+        self.order = np.arange(rows.feed.rows, dtype=np.int32)
+
+    def shuffle(self, epoch: int, spec: TrainingSpec) -> None:
+        """Put this epoch's order of rows on the device: a function of seed and epoch alone."""
+        if spec.shuffle:
+            self.order = permutation(self.rows.feed.rows, spec.seed, epoch).astype(np.int32)
+        self.plan.backend.put(self.rows.feed.order, self.order)
+
+    def window(self, cursor: Cursor, steps_per_epoch: int, meter: Meter) -> tuple[Cursor, float]:
+        """Run the next window of the epoch; the new cursor and the mean loss of its rows."""
+        steps = min(self.size, steps_per_epoch - cursor.batch)
+        self.plan.set_clock(cursor.step, cursor.batch)
+        self.program.run(steps)
+        first = cursor.batch * self.plan.batch
+        taken = self.order[first : first + steps * self.plan.batch]
+        losses = self.plan.backend.get(self.losses).reshape(-1)[: len(taken)]
+        finite = np.isfinite(losses)
+        if not finite.all():
+            step = cursor.step + int(np.argmin(finite)) // self.plan.batch
+            raise Diverged(step + 1, float(self.rates[step]))
+        outputs = self.plan.backend.get(self.outputs).reshape(-1, *self.plan.outline.output.shape[1:])
+        meter.add(outputs[: len(taken)], self.rows.targets[taken])
+        total = float(losses.sum(dtype=np.float64))
+        done = replace(
+            cursor, step=cursor.step + steps, batch=cursor.batch + steps,
+            loss_sum=cursor.loss_sum + total, tallies=meter.state(),
+        )  # fmt: skip
+        return done, total / len(taken)
+
+
+@final
+class _Evaluator:
+    """Runs a part through the network, without learning."""
+
+    def __init__(self, plan: Plan, rows: Rows) -> None:
+        self.plan, self.rows = plan, rows
+        self.batches = -(-rows.feed.rows // plan.batch)
+        fits = HISTORY_BYTES // (4 * plan.batch * (plan.outline.output.features + 1))
+        self.size = max(1, min(self.batches, fits))
+        self.losses = plan.backend.zeros((self.size, plan.batch))
+        self.outputs = plan.backend.zeros((self.size, *plan.outline.output.shape))
+        self.program = plan.evaluation(rows.feed, self.losses, self.outputs)
+
+    def values(self, names: list[str]) -> dict[str, float]:
+        """Mean loss and metrics of the whole part."""
+        meter, total = Meter(names), 0.0
+        for first in range(0, self.batches, self.size):
+            steps = min(self.size, self.batches - first)
+            self.plan.set_clock(0, first)
+            self.program.run(steps)
+            targets = self.rows.targets[first * self.plan.batch : (first + steps) * self.plan.batch]
+            total += float(self.plan.backend.get(self.losses).reshape(-1)[: len(targets)].sum(dtype=np.float64))
+            outputs = self.plan.backend.get(self.outputs).reshape(-1, *self.plan.outline.output.shape[1:])
+            meter.add(outputs[: len(targets)], targets)
+        return {"loss": total / self.rows.feed.rows, **meter.values()}
+
+
+def _after_epoch(
+    standing: Standing, values: Mapping[str, float], stopping: EarlyStoppingSpec | None, plan: Plan
+) -> tuple[Standing, bool]:
+    """The standing at the start of the next epoch, and whether the monitored metric improved."""
+    cursor = standing.cursor
+    fresh = replace(cursor, epoch=cursor.epoch + 1, batch=0, loss_sum=0.0, tallies={})
+    if stopping is None:
+        return replace(standing, cursor=fresh), False
+    value = values[stopping.monitor]
+    better = -1.0 if upwards(stopping) else 1.0
+    best = math.inf if cursor.best_value is None else better * cursor.best_value
+    if better * value < best - stopping.min_delta:
+        fresh = replace(fresh, best_value=value, best_epoch=cursor.epoch, waited=0)
+        kept = plan.weights() if stopping.restore_best_weights else None
+        return Standing(fresh, kept), True
+    waited = cursor.waited + 1
+    fresh = replace(fresh, waited=waited, stopped_early=waited >= max(1, stopping.patience))
+    return replace(standing, cursor=fresh), False
+
+
+def upwards(stopping: EarlyStoppingSpec) -> bool:
+    """Whether more of the monitored metric is better: `mode`, or what the metric itself says."""
+    name = stopping.monitor.removeprefix("val_")
+    if stopping.mode == "auto":
+        return name != "loss" and metric(name).better == "max"
+    return stopping.mode == "max"

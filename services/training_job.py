@@ -1,0 +1,216 @@
+"""One training job from its spec to its model: the work of a trainer process, told as plain messages.
+
+The messages are the protocol of `workers.trainer`: phase, progress, metrics, log, checkpoint, done, failed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+
+from kernels.backend import Backend, open_backend
+from services import datasets
+from services.artifacts import ArtifactStore
+from services.baseline import baseline
+from services.datasets import Dataset, Part, Split
+from services.events import Cursor, EpochEnded, Finished, Standing, WindowEnded
+from services.export.safetensors import digest, pack, unpack
+from services.job_spec import LOSSES, OPTIMIZERS, SCHEDULE_FAMILY, JobSpec
+from services.plan import Clipping, Plan, Recipe
+from services.preflight import Preflight, check
+from services.train import Diverged, Rows, evaluate, train
+
+Message = dict[str, Any]
+MODEL_FILE = "model.safetensors"
+
+
+def run(
+    spec: dict[str, Any], folder: Path, resume: Path | None, device: str, threads: int, datasets_dir: Path,
+    stop: Callable[[], bool],
+) -> Iterator[Message]:  # fmt: skip
+    """Train a resolved spec, writing only into `folder`; `resume` is a checkpoint of an earlier attempt.
+
+    `stop()` says whether to finish now and keep the model. Raises DataError, Invalid or StorageFull; a run whose cost
+    is no longer finite ends in a `failed` message with the reason `diverged`.
+    """
+    job = JobSpec.model_validate(spec)
+    preflight = check(job)
+    yield {"type": "phase", "phase": "loading"}
+    dataset = _load(job, datasets_dir)
+    yield {"type": "phase", "phase": "compiling"}
+    workshop = _Workshop(job, preflight, dataset, open_backend(device, threads), folder)
+    standing = workshop.begin(resume)
+    yield {"type": "log", "level": "info", "text": workshop.summary(standing)}
+    yield {"type": "phase", "phase": "training"}
+    try:
+        yield from workshop.train(standing, stop)
+    except Diverged as error:
+        yield {"type": "failed", "reason": "diverged", "message": f"{error.message} {error.hint}"}
+        return
+    yield {"type": "phase", "phase": "finalising"}
+    yield workshop.done()
+
+
+def _load(job: JobSpec, datasets_dir: Path) -> Dataset:
+    steps = [step.model_dump() for step in job.dataset.preprocessing]
+    split = Split(**job.dataset.split.model_dump())
+    return datasets.load(job.dataset.name, split, steps, job.dataset.train_fraction, datasets_dir)
+
+
+@final
+class _Workshop:
+    """The arrays, programs and files of one attempt."""
+
+    def __init__(self, job: JobSpec, preflight: Preflight, dataset: Dataset, backend: Backend, folder: Path) -> None:
+        self.job, self.preflight, self.dataset, self.folder = job, preflight, dataset, folder
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.store = ArtifactStore(folder)
+        training = job.training
+        self.optimizer = OPTIMIZERS.build(training.optimizer)
+        clipping = Clipping(training.clipnorm, training.global_clipnorm, training.clipvalue)
+        recipe = Recipe(LOSSES.build(training.loss), preflight.target, self.optimizer, clipping, training.seed)
+        self.plan = Plan(preflight.network, backend, recipe)
+        self.names = preflight.metrics
+        self.pending: list[tuple[int, str, float]] = []
+        self.reason, self.best_epoch, self.epochs = "completed", None, 0
+        self.last: dict[str, float] = {}
+        self.started = time.monotonic()
+
+    def begin(self, resume: Path | None) -> Standing:
+        """Initial weights, or those of a checkpoint."""
+        self.plan.initialize(self.job.training.seed)
+        if resume is None:
+            return Standing(Cursor())
+        arrays, about = unpack(resume)
+        self.plan.load_state(_group(arrays, "state/"))
+        return Standing(Cursor(**about["cursor"]), _group(arrays, "best/") or None)
+
+    def summary(self, standing: Standing) -> str:
+        """What is about to happen, for the log."""
+        p = self.preflight
+        begin = f" from step {standing.cursor.step}" if standing.cursor.step else ""
+        return (
+            f"training {p.network.parameters:,} parameters on {p.sizes.train:,} rows of {p.card.name}: "
+            f"{p.total_steps:,} steps of batch {p.batch} on {self.plan.backend.name}{begin}"
+        )
+
+    def train(self, standing: Standing, stop: Callable[[], bool]) -> Iterator[Message]:
+        """Train to the end, or until `stop()`; checkpoints as often as the spec says, and when the worker leaves."""
+        schedule = SCHEDULE_FAMILY.build(self.job.training.learning_rate_schedule)
+        rates = schedule.rates(self.optimizer.learning_rate, self.preflight.total_steps)
+        events = train(
+            self.plan, self.rows(self.dataset.train), self.rows_or_none(self.dataset.validation),
+            self.job.training, rates, self.names, standing,
+        )  # fmt: skip
+        pace = _Pace(standing.cursor.step, self.preflight.total_steps)
+        saved = time.monotonic()
+        wanted: Callable[[], bool] = getattr(stop, "checkpoint_wanted", lambda: False)
+        for event in events:
+            if isinstance(event, Finished):
+                self.reason, self.best_epoch, self.epochs = event.reason, event.best_epoch, event.epoch
+                return
+            yield from self.report(event, pace)
+            if wanted() or time.monotonic() - saved >= self.job.reliability.checkpoint_every:
+                yield self.checkpoint(event.standing)
+                saved = time.monotonic()
+            if stop():
+                self.reason, self.epochs = "stopped_by_user", event.epoch
+                events.close()  # type: ignore[attr-defined]
+                return
+
+    def report(self, event: WindowEnded | EpochEnded, pace: _Pace) -> Iterator[Message]:
+        """An event as messages: its metrics, and how far the job is."""
+        if isinstance(event, WindowEnded):
+            values = {"batch_loss": event.loss, "learning_rate": event.learning_rate}
+        else:
+            values = dict(event.values)
+            self.last = values
+        self.pending += [(event.step, name, value) for name, value in values.items()]
+        yield {"type": "metrics", "step": event.step, "epoch": event.epoch, "values": values}
+        total = self.preflight.total_steps
+        yield {"type": "progress", "step": event.step, "total_steps": total, "epoch": event.epoch} | pace.eta(event.step)
+
+    def checkpoint(self, standing: Standing) -> Message:
+        """Write everything that resuming needs, durably."""
+        arrays = {f"state/{name}": a for name, a in self.plan.state().items()}
+        arrays |= {f"best/{name}": a for name, a in (standing.best or {}).items()}
+        step = standing.cursor.step
+        path = self.folder / f"checkpoint-{step}-{standing.cursor.epoch}.safetensors"
+        path.unlink(missing_ok=True)
+        sha256, size = self.store.write_durable(path, pack(arrays, {"cursor": standing.cursor.to_json()}))
+        metrics, self.pending = self.pending, []
+        return {"type": "checkpoint", "step": step, "path": str(path), "sha256": sha256, "size": size, "metrics": metrics}
+
+    def done(self) -> Message:
+        """The last message: scores on the test part, the classical baseline, and the model as a file."""
+        weights = self.plan.weights()
+        result: dict[str, Any] = {
+            "metrics": self.last,
+            "test": self.score(self.dataset.test),
+            "epochs": self.epochs,
+            "best_epoch": self.best_epoch,
+            "parameters": self.preflight.network.parameters,
+            "device": self.plan.backend.name,
+            "train_seconds": round(time.monotonic() - self.started, 3),
+            "weights_sha256": digest(weights),
+            "dataset_sha256": self.dataset.sha256,
+        }
+        if self.job.baseline:
+            result["baseline"] = baseline(self.dataset, self.job.task)
+        path = self.folder / MODEL_FILE
+        path.unlink(missing_ok=True)
+        sha256, size = self.store.write_durable(path, pack(weights, self.about()))
+        model = {"name": MODEL_FILE, "path": str(path), "sha256": sha256, "size": size}
+        return {"type": "done", "reason": self.reason, "result": result, "artifacts": [model], "metrics": self.pending}
+
+    def score(self, part: Part) -> dict[str, float]:
+        """Loss and metrics of a part; empty for a part without rows."""
+        rows = self.rows_or_none(part)
+        return {} if rows is None else evaluate(self.plan, rows, self.names)
+
+    def about(self) -> dict[str, Any]:
+        """What travels with the weights: the network, the preprocessing, and what the outputs mean."""
+        card = self.dataset.card
+        return {
+            "schema": "trainyard-model/v1",
+            "task": self.job.task,
+            "network": self.job.network.model_dump(mode="json"),
+            "input_shape": list(card.input_shape),
+            "preprocessing": self.dataset.pipeline.to_json(),
+            "classes": None if card.classes is None else list(card.classes),
+            "target_names": list(card.target_names),
+            "features": None if card.features is None else list(card.features),
+            "dataset": card.name,
+        }
+
+    def rows(self, part: Part) -> Rows:
+        """A part on the device, its targets as the loss takes them."""
+        classes = len(self.dataset.card.classes) if self.dataset.card.classes is not None else None
+        units = self.preflight.network.output.features
+        targets = datasets.targets_for(self.job.training.loss.type, part.y, classes, units)
+        return Rows(self.plan.feed(part.x, targets), targets)
+
+    def rows_or_none(self, part: Part) -> Rows | None:
+        """The same, or None where the part is empty."""
+        return self.rows(part) if len(part) else None
+
+
+@final
+class _Pace:
+    """How long the rest will take, from the steps of this attempt."""
+
+    def __init__(self, step: int, total: int) -> None:
+        self.first, self.total, self.began = step, total, time.monotonic()
+
+    def eta(self, step: int) -> dict[str, float]:
+        """Seconds to go as a message's field."""
+        done = max(1, step - self.first)
+        return {"eta_seconds": round((time.monotonic() - self.began) / done * (self.total - step), 3)}
+
+
+def _group(arrays: dict[str, np.ndarray[Any, Any]], prefix: str) -> dict[str, np.ndarray[Any, Any]]:
+    return {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}
