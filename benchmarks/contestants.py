@@ -100,7 +100,7 @@ def torch_eager(number: int, threads: int, weights: str, fused: bool = False) ->
     optimizer: Any = made(net.parameters(), lr=work.rate, fused=fused or None, **eps)  # type: ignore[arg-type]
     host_x, host_t = work.data()
     x, t = torch.from_numpy(host_x), torch.from_numpy(host_t).long()
-    x = x.permute(0, 3, 1, 2).contiguous() if x.ndim > 2 else x  # noqa: PLR2004 - images
+    x = x.permute(0, 3, 1, 2).contiguous() if x.ndim > 2 else x
     batches, done = len(x) // work.batch, 0
 
     def run(steps: int) -> list[float]:

@@ -1,8 +1,8 @@
 """Training steps against PyTorch on the CPU: `python -m benchmarks.training [--rounds N] [--threads T …] [--save]`.
 
-Method: one process per contestant, one active at a time, in turns with rotating order; first the losses of eight steps from
-the same weights must agree; then every round gives one paired ratio, and the median and quartiles of the ratios are shown.
-Absolute times on a shared machine swing; the ratios are what counts.
+Method: one process per contestant, one active at a time, in turns with rotating order; first the losses of eight steps
+from the same weights must agree; then every round gives one paired ratio, and the median and quartiles of the ratios
+are shown. Absolute times on a shared machine swing; the ratios are what counts.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ class Contestant:
 
     def ask(self, line: object) -> Any:
         """Send one line, return the answer."""
-        assert self.process.stdin and self.process.stdout
+        assert self.process.stdin
+        assert self.process.stdout
         self.process.stdin.write(f"{line}\n")
         self.process.stdin.flush()
         return json.loads(self.process.stdout.readline())
@@ -75,7 +76,9 @@ def measure(number: int, threads: int, rounds: int, names: list[str]) -> dict[st
             losses[name] = field[-1].ask("losses")
         apart = max(abs(a - b) for name in names for a, b in zip(losses[name], losses["trainyard"], strict=True))
         if apart > LOSS_TOLERANCE:
-            raise SystemExit(f"{WORKLOADS[number].name}: the losses differ by {apart:.2e}; this would compare different work")
+            raise SystemExit(
+                f"{WORKLOADS[number].name}: the losses differ by {apart:.2e}; this would compare different work"
+            )
         times: dict[str, list[float]] = {name: [] for name in names}
         for contestant in field:
             contestant.settle()
@@ -84,7 +87,9 @@ def measure(number: int, threads: int, rounds: int, names: list[str]) -> dict[st
                 times[contestant.name].append(contestant.turn())
         for contestant in field:
             contestant.leave()
-    ratios = {name: _spread([t / o for t, o in zip(times[name], times["trainyard"], strict=True)]) for name in names[1:]}
+    ratios = {
+        name: _spread([t / o for t, o in zip(times[name], times["trainyard"], strict=True)]) for name in names[1:]
+    }
     seconds = {name: statistics.median(found) for name, found in times.items()}
     return {
         "workload": WORKLOADS[number].name, "threads": threads, "rounds": rounds, "loss_difference": apart,
@@ -122,10 +127,14 @@ def main() -> None:
             result = measure(number, threads, options.rounds, names)
             results.append(result)
             told = ", ".join(
-                f"{name} / ours = {r['median']:.2f} [{r['q25']:.2f}-{r['q75']:.2f}]" for name, r in result["ratio"].items()
+                f"{name} / ours = {r['median']:.2f} [{r['q25']:.2f}-{r['q75']:.2f}]"
+                for name, r in result["ratio"].items()
             )
             step = result["step_seconds"]["trainyard"] * 1e3
-            print(f"{result['workload']} ({threads} thread{'s' * (threads > 1)}): ours {step:.3f} ms a step; {told}", flush=True)
+            print(
+                f"{result['workload']} ({threads} thread{'s' * (threads > 1)}): ours {step:.3f} ms a step; {told}",
+                flush=True,
+            )
     if options.save:
         taken = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         path = RESULTS / f"training-cpu-{taken[:10]}.json"

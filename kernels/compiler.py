@@ -1,23 +1,16 @@
-"""Numba as a compiler: kernel source to machine code for this CPU, and to cubins for any NVIDIA target.
+"""Numba as a compiler: kernel source to machine code for this CPU (for GPUs: `kernels.cuda_compiler`).
 
-The only file (with the interpreter it feeds) that knows njit, cuda.compile and nvJitLink. Nothing is compiled
-at import. Compiled code lies in a private cache folder whose name holds the hash of every kernel source,
+The only file (with the interpreter it feeds) that knows njit. Nothing is compiled at import. Compiled code lies in a
+private cache folder whose name holds the hash of every kernel source,
 because Numba's own cache does not notice an edit in an imported file (numba issue 8396).
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-import re
 import sys
-import types as python_types
-from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import numba
 import numpy as np
@@ -26,14 +19,12 @@ from numba import njit, types
 from numba.extending import intrinsic
 
 from kernels.launch import Deferred, Launch, device, each
-from kernels.source import cpu_launcher, cuda_source, fingerprint, rebind, write
+from kernels.source import cpu_launcher, fingerprint, rebind, write
 
 FAST = {"contract", "reassoc", "nsz", "arcp", "afn"}
 """Fast-math flags that allow vectorised sums; NaN and infinity keep their meaning, so divergence stays visible."""
 
 OPTIONS: dict[str, Any] = {"error_model": "numpy", "fastmath": FAST, "nogil": True}
-TARGETS: tuple[tuple[int, int, str], ...] = ((7, 5, ""), (8, 0, ""), (9, 0, "a"), (10, 0, ""))
-"""The compute capabilities every kernel is compiled for in the tests: Turing, Ampere, Hopper, Blackwell."""
 
 
 def cache_folder() -> Path:
@@ -51,7 +42,7 @@ numba.config.CACHE_DIR = str(cache_folder())
 def _pointer_cast(element: Any) -> Any:
     """An intrinsic that reads an address as a pointer to `element`."""
 
-    @intrinsic  # type: ignore[untyped-decorator]
+    @intrinsic
     def cast(_context: Any, address: Any) -> Any:
         signature = types.CPointer(element)(types.intp)
 
@@ -63,7 +54,7 @@ def _pointer_cast(element: Any) -> Any:
     return cast
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def float64_of(_context: Any, bits: Any) -> Any:
     """The float64 whose bits a table entry holds."""
     return types.float64(types.int64), lambda _c, builder, _s, values: builder.bitcast(values[0], ir.DoubleType())
@@ -80,7 +71,7 @@ _WORDS: dict[str, Any] = {f"pointer_to_{name}": _pointer_cast(getattr(types, nam
 _WORDS |= {"float32_of": float32_of, "float64_of": float64_of, "scratch_pointer": _WORDS["pointer_to_float32"]}
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def call_kernel(_context: Any, function: Any, table: Any, begin: Any, end: Any, scratch: Any) -> Any:
     """Call a compiled kernel by its address: void(int64 table, int64 begin, int64 end, int64 scratch)."""
     signature = types.void(*[types.int64] * 5)
@@ -150,94 +141,3 @@ def element_of(launch: Launch) -> str:
 def cpu_address(launch: Launch) -> int:
     """The address of the machine code for this launch's kernel and argument kinds; compiled at most once."""
     return _cpu_functions.address(launch, element_of(launch))
-
-
-@dataclass(frozen=True, slots=True)
-class Cubin:
-    """A kernel assembled for one NVIDIA target, with what the assembler said of it (registers; bytes)."""
-
-    name: str
-    code: bytes
-    registers: int
-    stack: int
-    spills: int
-    shared: int
-
-
-def ptx(launch: Launch, target: tuple[int, int, str]) -> str:
-    """The PTX of a launch for one target. Needs the CUDA packages, no GPU and no driver."""
-    from numba import cuda as numba_cuda
-    from numba.cuda import types as cuda_types
-
-    translated: dict[int, Any] = {}
-
-    def translate(value: Any) -> Any:
-        if isinstance(value, Deferred):
-            return value.resolve()
-        if isinstance(value, device):
-            if id(value.function) not in translated:
-                translated[id(value.function)] = numba_cuda.jit(device=True)(rebind(value.function, translate))
-            return translated[id(value.function)]
-        return value
-
-    architecture = python_types.SimpleNamespace(compute_capability=target[:2])
-    # A call of a device function makes Numba ask which GPU is current; the target answers instead of a driver.
-    with mock.patch("numba.cuda.dispatcher.get_current_device", lambda: architecture):
-        source = cuda_source(launch, translate)
-        pointers = tuple(cuda_types.CPointer(getattr(cuda_types, np.dtype(a.dtype).name)) for a in source.arrays)
-        cc = target if target[2] else target[:2]
-        text, _ = numba_cuda.compile_ptx(source.function, pointers, cc=cc, launch_bounds=source.threads)
-    return str(text)
-
-
-def cubin(launch: Launch, target: tuple[int, int, str]) -> Cubin:
-    """Assemble a launch for one target, from the cache where it was assembled before."""
-    path = cache_folder() / f"{_cuda_key(launch, target)}.cubin"
-    if path.exists():
-        head, _, code = path.read_bytes().partition(b"\n")
-        return Cubin(code=code, **json.loads(head))
-    made = assemble(ptx(launch, target), target)
-    head = json.dumps({k: v for k, v in asdict(made).items() if k != "code"}).encode()
-    draft = path.with_suffix(f".{os.getpid()}")
-    draft.write_bytes(head + b"\n" + made.code)
-    draft.replace(path)
-    return made
-
-
-def _cuda_key(launch: Launch, target: tuple[int, int, str]) -> str:
-    arguments = [a if isinstance(a, int | float) else np.dtype(a.dtype).str for a in launch.args]
-    tools = [_installed(name) for name in ("numba-cuda", "nvidia-nvvm", "nvidia-nvjitlink")]
-    return hashlib.sha256(repr((launch.kernel.name, launch.n, launch.m, arguments, target, tools)).encode()).hexdigest()
-
-
-def _installed(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "absent"
-
-
-def assemble(text: str, target: tuple[int, int, str]) -> Cubin:
-    """PTX to a cubin by nvJitLink, in this process."""
-    from cuda.bindings import nvjitlink
-
-    found = re.search(r"\.visible \.entry (\w+)\(", text)
-    assert found is not None, "the PTX has no entry point"
-    options = ["-arch=sm_" + "".join(map(str, target)), "-Xptxas=-v"]
-    handle = nvjitlink.create(len(options), options)
-    try:
-        data = text.encode()
-        nvjitlink.add_data(handle, nvjitlink.InputType.PTX, data, len(data), found[1])
-        nvjitlink.complete(handle)
-        log = bytearray(nvjitlink.get_info_log_size(handle))
-        nvjitlink.get_info_log(handle, log)
-        code = bytearray(nvjitlink.get_linked_cubin_size(handle))
-        nvjitlink.get_linked_cubin(handle, code)
-    finally:
-        nvjitlink.destroy(handle)
-    said = log.decode()
-    frame = re.search(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", said)
-    used = re.search(r"Used (\d+) registers", said)
-    shared = sum(int(size) for size in re.findall(r"^\.\w+ \.shared .*\[(\d+)\];", text, re.MULTILINE))
-    assert frame is not None and used is not None, f"the assembler said nothing of registers: {said}"
-    return Cubin(found[1], bytes(code), int(used[1]), int(frame[1]), int(frame[2]) + int(frame[3]), shared)

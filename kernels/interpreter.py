@@ -38,8 +38,12 @@ def run_parallel(table: Table, steps: int, scratch: int, stride: int) -> None:
             if parts == 1:
                 call_kernel(table[row, 0], table[row, 1], 0, items, scratch)
             else:
+                # Many items are cut between whole vectors: every item then goes through the same instructions,
+                # for a vector loop and the scalar loop behind it may round differently.
+                unit = 64 if items >= 256 * parts else 1
                 for part in prange(parts):
-                    begin, end = items * part // parts, items * (part + 1) // parts
+                    begin = items // unit * part // parts * unit
+                    end = items if part == parts - 1 else items // unit * (part + 1) // parts * unit
                     call_kernel(table[row, 0], table[row, 1], begin, end, scratch + part * stride)
 
 

@@ -133,7 +133,7 @@ class Loss(abc.ABC):
     type: ClassVar[str]
     aliases: ClassVar[tuple[str, ...]] = ()
     target: ClassVar[Literal["labels", "one_hot", "binary", "values"]]
-    fused: ClassVar[Mapping[str, type[Loss]]] = {}
+    fused: ClassVar[Fusions] = {}
 
     @abc.abstractmethod
     def infer(self, x: TensorSpec, target: TensorSpec) -> None:
@@ -151,6 +151,10 @@ class Loss(abc.ABC):
     @abc.abstractmethod
     def examples(cls) -> list[LossExample]:
         """Small cases: prediction shape, target shape, and the number of target classes where there are labels."""
+
+
+Fusions = Mapping[str, type[Loss]]
+"""Which loss to take instead behind an activation of that type."""
 
 
 @final

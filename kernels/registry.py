@@ -7,7 +7,7 @@ import importlib
 import inspect
 import pkgutil
 from functools import cached_property
-from typing import Any, Generic, Protocol, TypeVar, final
+from typing import ClassVar, Generic, Protocol, TypeVar, final
 
 from kernels.operator import Loss, Operator
 from kernels.optimizer import Optimizer
@@ -16,8 +16,8 @@ from kernels.optimizer import Optimizer
 class Named(Protocol):
     """What a registry holds: classes with a `type` and aliases."""
 
-    type: Any
-    aliases: Any
+    type: ClassVar[str]
+    aliases: ClassVar[tuple[str, ...]]
 
 
 Member = TypeVar("Member", bound=Named)

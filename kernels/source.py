@@ -63,6 +63,21 @@ def _names(code: types.CodeType) -> list[str]:
     return [*code.co_names, *inner]
 
 
+def identity(function: Callable[..., Any]) -> tuple[Any, ...]:
+    """What tells one kernel function from another of the same name: its code and what its closure holds."""
+    assert isinstance(function, types.FunctionType)
+    cells = tuple(_described(cell.cell_contents) for cell in function.__closure__ or ())
+    return function.__module__, function.__qualname__, _described(function.__code__), cells
+
+
+def _described(value: Any) -> Any:
+    if isinstance(value, types.CodeType):
+        return value.co_code, value.co_names, tuple(_described(const) for const in value.co_consts)
+    if isinstance(value, device):
+        return identity(value.function)
+    return identity(value) if isinstance(value, types.FunctionType) else repr(value)
+
+
 def write(text: str, name: str, scope: dict[str, Any], file: str) -> types.FunctionType:
     """Define the function `name` of `text`, as if it stood in `file` (Numba's disk cache needs a file)."""
     exec(compile(text, file, "exec"), scope)
@@ -87,8 +102,17 @@ def cpu_launcher(launch: Launch, kinds: tuple[str, ...]) -> tuple[str, str]:
     return name, template.format(name=name, unpack="\n".join(unpack), call=call, arguments=arguments)
 
 
-_UNPACK = {kind + "*": f"pointer_to_{name}({{}})" for kind, name in {
-    "f4": "float32", "f8": "float64", "i4": "int32", "u4": "uint32", "i8": "int64", "u1": "uint8"}.items()}
+_UNPACK = {
+    kind + "*": f"pointer_to_{name}({{}})"
+    for kind, name in {
+        "f4": "float32",
+        "f8": "float64",
+        "i4": "int32",
+        "u4": "uint32",
+        "i8": "int64",
+        "u1": "uint8",
+    }.items()
+}
 _UNPACK |= {"i": "{}", "f4": "float32_of({})", "f8": "float64_of({})"}
 
 

@@ -44,6 +44,15 @@ class Standing:
 
 @final
 @dataclass(frozen=True)
+class Started:
+    """Everything is compiled and bound; the first step comes next. `window` steps lie between two events."""
+
+    steps_per_epoch: int
+    window: int
+
+
+@final
+@dataclass(frozen=True)
 class WindowEnded:
     """A few steps are done. `loss` is the mean over their rows; `epoch` counts from 1."""
 
@@ -77,4 +86,4 @@ class Finished:
     best_epoch: int | None
 
 
-Event = WindowEnded | EpochEnded | Finished
+Event = Started | WindowEnded | EpochEnded | Finished

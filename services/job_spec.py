@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 from functools import cache
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias
 
 from annotated_types import Ge, Gt, Interval, Le, Lt
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
 from kernels.registry import layers, losses, optimizers
 from services.datasets import STEPS
+from services.datasets.preprocessing import NAMES as STEP_NAMES
 from services.members import STRICT, Family
+from services.schedules import NAMES as SCHEDULE_NAMES
 from services.schedules import SCHEDULES
 
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -39,11 +41,16 @@ ACTIVATIONS = Family(
 )
 OPTIMIZERS = Family("optimizer", optimizers.members, optimizers.names)
 LOSSES = Family("loss", losses.members, losses.names)
-SCHEDULE_FAMILY = Family("schedule", SCHEDULES, {name: name for name in SCHEDULES})
-PREPROCESSING = Family("preprocessing step", STEPS, {name: name for name in STEPS})
+SCHEDULE_FAMILY = Family("learning rate schedule", SCHEDULES, SCHEDULE_NAMES)
+PREPROCESSING = Family("preprocessing step", STEPS, STEP_NAMES)
 
 if TYPE_CHECKING:
-    Activation = Optimizer = Loss = Schedule = Preprocessing = Layer = Any
+    Activation: TypeAlias = Any
+    Optimizer: TypeAlias = Any
+    Loss: TypeAlias = Any
+    Schedule: TypeAlias = Any
+    Preprocessing: TypeAlias = Any
+    Layer: TypeAlias = Any
 else:
     Activation = ACTIVATIONS.annotation()
     Optimizer = OPTIMIZERS.annotation()

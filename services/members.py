@@ -61,7 +61,9 @@ class Family:
             fields[field.name] = (hints[field.name], default)
         fields |= self.extra(cls)
         doc = inspect.cleandoc(cls.__doc__ or "")
-        made: type[BaseModel] = create_model(f"{cls.__name__}{self.noun.title()}", __config__=STRICT, __doc__=doc, **fields)
+        made: type[BaseModel] = create_model(
+            f"{cls.__name__}{self.noun.title().replace(' ', '')}", __config__=STRICT, __doc__=doc, **fields
+        )
         return made
 
     def build(self, spec: BaseModel) -> Any:

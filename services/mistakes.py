@@ -48,7 +48,9 @@ def _mistake(finding: Any, model: type[BaseModel], prefix: Location) -> Mistake:
         return Mistake(path, "unknown_key", f"unknown key {key!r}", did_you_mean(key, known))
     if kind == "union_tag_invalid" and family:
         name = str(context.get("tag"))
-        return Mistake(f"{path}.type", "unknown_name", f"there is no {family.noun} {name!r}", did_you_mean(name, family.names))
+        return Mistake(
+            f"{path}.type", "unknown_name", f"there is no {family.noun} {name!r}", did_you_mean(name, family.members)
+        )
     if kind == "union_tag_not_found" and family:
         hint = f"Known: {', '.join(family.members)}."
         return Mistake(f"{path}.type", "missing", f"a {family.noun} needs a type", hint)
@@ -60,7 +62,7 @@ def _mistake(finding: Any, model: type[BaseModel], prefix: Location) -> Mistake:
 
 def _given(value: Any) -> str | None:
     text = repr(value)
-    return f"Given: {text}." if len(text) <= 60 else None  # noqa: PLR2004
+    return f"Given: {text}." if len(text) <= 60 else None
 
 
 def _walk(location: Location, model: type[BaseModel]) -> tuple[list[int | str], Any, Any]:

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
+from kernels.initializers import INITIALIZERS
 from kernels.operator import Operator, ShapeError, Signature
 from kernels.tensor import TensorSpec
-from services.errors import Invalid, Mistake
+from services.errors import Invalid, Mistake, did_you_mean
 from services.job_spec import ACTIVATIONS, LAYERS
 
 ALIGNMENT = 16
@@ -98,10 +99,19 @@ def outline(layer_specs: Sequence[Any], x: TensorSpec) -> Outline:
             signature = operator.infer(x)
         except ShapeError as error:
             message, _, hint = str(error).partition("; ")
-            raise Invalid([Mistake(path, "shape", f"{operator.type}: {message}", hint or None)]) from error
+            raise Invalid([Mistake(path, "shape", message, hint or None)]) from error
+        _check_starts(path, signature)
         nodes.append(Node(path, name, operator, x, signature))
         x = signature.output
     return Outline(tuple(nodes), tuple(_segments(nodes)))
+
+
+def _check_starts(path: str, signature: Signature) -> None:
+    unknown = {p.initializer for p in signature.params.values()} - INITIALIZERS.keys()
+    if unknown:
+        name = min(unknown)
+        hint = did_you_mean(name, INITIALIZERS)
+        raise Invalid([Mistake(path, "unknown_name", f"there is no initializer {name!r}", hint)])
 
 
 def _operators(layer_specs: Sequence[Any]) -> list[tuple[str, str, Operator]]:

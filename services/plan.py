@@ -97,7 +97,9 @@ class Plan:
         """Put rows on the device, in their own order."""
         put = self.backend.array
         rows = np.arange(len(x), dtype=np.int32)
-        return Feed(len(x), put(np.ascontiguousarray(x)), None if t is None else put(np.ascontiguousarray(t)), put(rows))
+        return Feed(
+            len(x), put(np.ascontiguousarray(x)), None if t is None else put(np.ascontiguousarray(t)), put(rows)
+        )
 
     def initialize(self, seed: int) -> None:
         """Draw the initial weights: the same for the same seed on every device."""
@@ -181,7 +183,8 @@ class Plan:
                 yield from node.operator.backward(frame)
 
     def _update(self) -> Iterator[Launch]:
-        assert self.learning is not None and self.recipe is not None
+        assert self.learning is not None
+        assert self.recipe is not None
         segments = [(s.offset, s.spec.size) for s in self.outline.segments]
         yield from clip(self.dw, segments, self.backend.zeros, **dataclasses.asdict(self.recipe.clipping))
         learning = self.learning

@@ -67,7 +67,12 @@ class Model:
             row = {"type": "array", "items": row, "minItems": length, "maxItems": length}
         row |= {"description": f"One row of shape {list(self.shape)}, in the units of the data set, not preprocessed."}
         inputs = {"type": "array", "items": row, "minItems": 1, "maxItems": MAX_ROWS}
-        return {"type": "object", "required": ["inputs"], "additionalProperties": False, "properties": {"inputs": inputs}}
+        return {
+            "type": "object",
+            "required": ["inputs"],
+            "additionalProperties": False,
+            "properties": {"inputs": inputs},
+        }
 
     def predict(self, inputs: Sequence[Any]) -> dict[str, Any]:
         """Predictions for rows in the data set's own units; Invalid names the row that does not fit."""

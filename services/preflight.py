@@ -15,7 +15,7 @@ from kernels.tensor import TensorSpec
 from services import datasets
 from services.datasets import Card, Sizes, Split
 from services.errors import Invalid, Mistake, NotFound
-from services.job_spec import LOSSES, OPTIMIZERS, DatasetSpec, JobSpec, NetworkSpec, TrainingSpec
+from services.job_spec import LOSSES, OPTIMIZERS, SCHEDULE_FAMILY, DatasetSpec, JobSpec, NetworkSpec, TrainingSpec
 from services.metrics import metric
 from services.outline import Outline, outline
 
@@ -111,6 +111,8 @@ def review(
     found = _Found()
     known = found.of(lambda: _data(task, dataset)) if dataset else None
     names = found.of(lambda: _metric_names(task, training)) if training else None
+    if training:
+        found.of(lambda: _schedule(training))
     rows = known[1].train if known else 1
     batch = rows if training is None or training.batch_size == "full" else min(training.batch_size, rows)
     shapes = None
@@ -154,8 +156,16 @@ def _data(task: str | None, dataset: DatasetSpec) -> tuple[Card, Sizes]:
     if task is not None and task not in card.tasks:
         hint = f"Set task to {' or '.join(card.tasks)}, or choose another data set."
         raise Invalid([Mistake("task", "task_unfit", f"{card.name} has no targets for {task}", hint)])
+    datasets.Pipeline.of([step.model_dump() for step in dataset.preprocessing], features=card.input_shape[-1])
     split = Split(**dataset.split.model_dump())
     return card, datasets.sizes(card, split, dataset.train_fraction)
+
+
+def _schedule(training: TrainingSpec) -> None:
+    try:
+        SCHEDULE_FAMILY.build(training.learning_rate_schedule)
+    except ValueError as error:
+        raise Invalid([Mistake("training.learning_rate_schedule", "value_error", str(error))]) from error
 
 
 def _metric_names(task: str | None, training: TrainingSpec) -> list[str]:
@@ -188,7 +198,7 @@ def _target(shapes: Outline, card: Card, training: TrainingSpec) -> tuple[str, T
     loss: Loss = LOSSES.build(training.loss)
     classes = len(card.classes) if card.classes is not None else None
     output, path = shapes.output, shapes.nodes[-1].path.removesuffix(".activation")
-    if len(output.shape) != 2:  # noqa: PLR2004 - rows and features
+    if len(output.shape) != 2:
         message = f"the network gives {output.shape[1:]} for each row, {card.name} needs one row of numbers"
         raise Invalid([Mistake(path, "output_unfit", message, "Add a flatten layer and a dense layer at the end.")])
     form = datasets.target_form(loss.type, classes, output.features)

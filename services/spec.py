@@ -85,7 +85,9 @@ def catalog() -> dict[str, Any]:
         "optimizers": OPTIMIZERS.describe(),
         "learning_rate_schedules": SCHEDULE_FAMILY.describe(),
         "preprocessing": PREPROCESSING.describe(),
-        "metrics": [{"type": m.name, "aliases": list(m.aliases), "doc": m.formula, "better": m.better} for m in METRICS.values()],
+        "metrics": [
+            {"type": m.name, "aliases": list(m.aliases), "doc": m.formula, "better": m.better} for m in METRICS.values()
+        ],
         "datasets": [_card(card) for card in datasets.cards().values()],
     }
 

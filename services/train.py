@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from kernels.philox import permutation
 from services.errors import TrainyardError
-from services.events import Cursor, EpochEnded, Event, Finished, Standing, WindowEnded
+from services.events import Cursor, EpochEnded, Event, Finished, Standing, Started, WindowEnded
 from services.job_spec import EarlyStoppingSpec, TrainingSpec
 from services.metrics import Meter, metric
 from services.plan import Feed, Plan
@@ -36,8 +36,8 @@ class Diverged(TrainyardError):
         self.step = step
         super().__init__(
             f"At step {step} the cost became infinite or not a number: training diverged.",
-            hint=f"Try a learning rate below {learning_rate:.3g} (a tenth is a good next guess), scale the inputs to about"
-            " -1 … 1, or clip the gradient (clipnorm: 1.0).",
+            hint=f"Try a learning rate below {learning_rate:.3g} (a tenth is a good next guess), scale the inputs to"
+            " about -1 … 1, or clip the gradient (clipnorm: 1.0).",
         )
 
 
@@ -71,6 +71,7 @@ def train(
     steps = -(-training.feed.rows // plan.batch)
     runner = _Runner(plan, training, window_steps(plan, steps), rates)
     judge = _Evaluator(plan, validation) if validation is not None else None
+    yield Started(steps, runner.size)
     for epoch in range(standing.cursor.epoch, spec.epochs):
         if standing.cursor.stopped_early:
             break

@@ -17,7 +17,7 @@ from services import datasets
 from services.artifacts import ArtifactStore
 from services.baseline import baseline
 from services.datasets import Dataset, Part, Split
-from services.events import Cursor, EpochEnded, Finished, Standing, WindowEnded
+from services.events import Cursor, EpochEnded, Finished, Standing, Started, WindowEnded
 from services.export.safetensors import digest, pack, unpack
 from services.job_spec import LOSSES, OPTIMIZERS, SCHEDULE_FAMILY, JobSpec
 from services.plan import Clipping, Plan, Recipe
@@ -45,7 +45,6 @@ def run(
     workshop = _Workshop(job, preflight, dataset, open_backend(device, threads), folder)
     standing = workshop.begin(resume)
     yield {"type": "log", "level": "info", "text": workshop.summary(standing)}
-    yield {"type": "phase", "phase": "training"}
     try:
         yield from workshop.train(standing, stop)
     except Diverged as error:
@@ -76,7 +75,8 @@ class _Workshop:
         self.plan = Plan(preflight.network, backend, recipe)
         self.names = preflight.metrics
         self.pending: list[tuple[int, str, float]] = []
-        self.reason, self.best_epoch, self.epochs = "completed", None, 0
+        self.reason, self.epochs = "completed", 0
+        self.best_epoch: int | None = None
         self.last: dict[str, float] = {}
         self.started = time.monotonic()
 
@@ -110,6 +110,10 @@ class _Workshop:
         saved = time.monotonic()
         wanted: Callable[[], bool] = getattr(stop, "checkpoint_wanted", lambda: False)
         for event in events:
+            if isinstance(event, Started):
+                yield {"type": "phase", "phase": "training"}
+                pace, saved = _Pace(standing.cursor.step, self.preflight.total_steps), time.monotonic()
+                continue
             if isinstance(event, Finished):
                 self.reason, self.best_epoch, self.epochs = event.reason, event.best_epoch, event.epoch
                 return
@@ -132,7 +136,9 @@ class _Workshop:
         self.pending += [(event.step, name, value) for name, value in values.items()]
         yield {"type": "metrics", "step": event.step, "epoch": event.epoch, "values": values}
         total = self.preflight.total_steps
-        yield {"type": "progress", "step": event.step, "total_steps": total, "epoch": event.epoch} | pace.eta(event.step)
+        yield {"type": "progress", "step": event.step, "total_steps": total, "epoch": event.epoch} | pace.eta(
+            event.step
+        )
 
     def checkpoint(self, standing: Standing) -> Message:
         """Write everything that resuming needs, durably."""
@@ -143,7 +149,14 @@ class _Workshop:
         path.unlink(missing_ok=True)
         sha256, size = self.store.write_durable(path, pack(arrays, {"cursor": standing.cursor.to_json()}))
         metrics, self.pending = self.pending, []
-        return {"type": "checkpoint", "step": step, "path": str(path), "sha256": sha256, "size": size, "metrics": metrics}
+        return {
+            "type": "checkpoint",
+            "step": step,
+            "path": str(path),
+            "sha256": sha256,
+            "size": size,
+            "metrics": metrics,
+        }
 
     def done(self) -> Message:
         """The last message: scores on the test part, the classical baseline, and the model as a file."""

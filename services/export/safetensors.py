@@ -27,7 +27,7 @@ def pack(arrays: Mapping[str, Array], about: Mapping[str, Any]) -> bytes:
 def unpack(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
     """Arrays and JSON of a file that `pack` wrote; DataError when it is damaged or another's."""
     try:
-        with safe_open(path, framework="numpy") as file:  # type: ignore[no-untyped-call]
+        with safe_open(path, framework="numpy") as file:
             about = json.loads(file.metadata()[HEADER])
             return {name: file.get_tensor(name) for name in file.keys()}, about  # noqa: SIM118 - no mapping
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:

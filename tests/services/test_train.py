@@ -24,7 +24,9 @@ def never() -> bool:
     return False
 
 
-def messages(spec: dict[str, Any], folder: Path, resume: Path | None = None, threads: int = 1, stop: Any = never) -> Iterator[Message]:
+def messages(
+    spec: dict[str, Any], folder: Path, resume: Path | None = None, threads: int = 1, stop: Any = never
+) -> Iterator[Message]:
     resolved = parse_job(spec).resolved()
     return training_job.run(resolved, folder, resume, "cpu", threads, Path("unused"), stop)
 
@@ -49,7 +51,12 @@ LOGIC: dict[str, Any] = {
     "task": "classification",
     "dataset": {"name": "logic_and"},
     "network": {"layers": [{"type": "dense", "units": 1, "activation": "step"}]},
-    "training": {"loss": "perceptron", "optimizer": {"type": "sgd", "learning_rate": 1.0}, "batch_size": 1, "epochs": 20},
+    "training": {
+        "loss": "perceptron",
+        "optimizer": {"type": "sgd", "learning_rate": 1.0},
+        "batch_size": 1,
+        "epochs": 20,
+    },
     "baseline": False,
 }
 
@@ -61,7 +68,10 @@ def test_a_perceptron_learns_and(tmp_path: Path) -> None:
 def test_a_perceptron_cannot_learn_xor_but_a_sigmoid_network_does(tmp_path: Path) -> None:
     alone = trained(changed(LOGIC, dataset__name="logic_xor", training__epochs=100), tmp_path)
     assert alone["result"]["test"]["accuracy"] < 1.0
-    hidden = [{"type": "dense", "units": 4, "activation": "sigmoid"}, {"type": "dense", "units": 1, "activation": "sigmoid"}]
+    hidden = [
+        {"type": "dense", "units": 4, "activation": "sigmoid"},
+        {"type": "dense", "units": 1, "activation": "sigmoid"},
+    ]
     training = {
         "loss": "binary_crossentropy", "optimizer": {"type": "adam", "learning_rate": 0.1}, "batch_size": "full",
         "epochs": 500, "seed": 1,
@@ -163,7 +173,8 @@ def test_early_stopping_ends_the_run_and_brings_back_the_best_weights(tmp_path: 
     losses = series(told, "val_loss")
     result = told[-1]["result"]
     assert told[-1]["reason"] == "early_stopped"
-    assert len(losses) < 200 and result["best_epoch"] == int(np.argmin(losses)) + 1 == len(losses) - 4
+    assert len(losses) < 200
+    assert result["best_epoch"] == int(np.argmin(losses)) + 1 == len(losses) - 4
 
 
 def test_stop_keeps_the_model_of_that_moment(tmp_path: Path) -> None:
@@ -214,7 +225,9 @@ def test_a_training_step_allocates_nothing(tmp_path: Path) -> None:
     flight = check(job)
     from services.job_spec import LOSSES
 
-    plan = Plan(flight.network, CpuBackend(), Recipe(LOSSES.build(job.training.loss), flight.target, optimizers["adam"]()))
+    plan = Plan(
+        flight.network, CpuBackend(), Recipe(LOSSES.build(job.training.loss), flight.target, optimizers["adam"]())
+    )
     plan.initialize(0)
     rows = plan.feed(np.ones((flight.batch, 4), np.float32), np.zeros(flight.batch, np.int32))
     schedule = plan.backend.array(np.full(2000, 0.01, np.float32))
