@@ -54,24 +54,31 @@ class Started:
 @final
 @dataclass(frozen=True)
 class WindowEnded:
-    """A few steps are done. `loss` is the mean over their rows; `epoch` counts from 1."""
+    """A few steps are done. `loss` is the mean over their rows; `epoch` counts from 1.
+
+    `report` is false where a long run has more windows than anybody wants to see.
+    """
 
     step: int
     epoch: int
     loss: float
     learning_rate: float
+    report: bool
     standing: Standing
 
 
 @final
 @dataclass(frozen=True)
 class EpochEnded:
-    """All rows have been seen once more. `values` are the epoch's metrics by name; those of validation begin `val_`."""
+    """All rows have been seen once more. `values` are the epoch's metrics by name; those of validation begin `val_`.
+
+    `report` is as in WindowEnded; where it is false and nothing waits for them, validation metrics are missing.
+    """
 
     step: int
     epoch: int
     values: Mapping[str, float]
-    improved: bool
+    report: bool
     standing: Standing
 
 

@@ -21,8 +21,12 @@ Array = npt.NDArray[Any]
 
 HISTORY_BYTES = 16 * 2**20
 WINDOWS_PER_EPOCH = 50
-WINDOW_FLOPS = 2e9
-"""Work between two looks at the host: about a second of one CPU core, so that a stop is heard soon."""
+WINDOW_FLOPS = (2e7, 2e9)
+"""Work between two looks at the host: 10 ms of a CPU core at least, so that looking costs little, and a second at most,
+so that a stop is heard soon."""
+
+REPORTS = 2000
+"""Points that a series of one run has at most: a longer run reports every second, third, … epoch or window."""
 
 
 @final
@@ -52,10 +56,10 @@ class Rows:
 
 def window_steps(plan: Plan, steps_per_epoch: int) -> int:
     """Steps between two looks at the host. Depends on the job alone, so every run of it looks at the same steps."""
-    by_epoch = -(-steps_per_epoch // WINDOWS_PER_EPOCH)
+    least, most = (int(flops / (3 * plan.outline.flops + 1)) for flops in WINDOW_FLOPS)
+    by_epoch = max(-(-steps_per_epoch // WINDOWS_PER_EPOCH), least)
     by_memory = HISTORY_BYTES // (4 * plan.batch * (plan.outline.output.features + 1))
-    by_work = int(WINDOW_FLOPS / (3 * plan.outline.flops + 1))
-    return max(1, min(by_epoch, by_memory, by_work))
+    return max(1, min(by_epoch, by_memory, most, steps_per_epoch))
 
 
 def train(
@@ -72,6 +76,8 @@ def train(
     runner = _Runner(plan, training, window_steps(plan, steps), rates)
     judge = _Evaluator(plan, validation) if validation is not None else None
     yield Started(steps, runner.size)
+    windows = -(-steps // runner.size)
+    every_window, every_epoch = -(-windows * spec.epochs // REPORTS), -(-spec.epochs // REPORTS)
     for epoch in range(standing.cursor.epoch, spec.epochs):
         if standing.cursor.stopped_early:
             break
@@ -81,12 +87,14 @@ def train(
         while standing.cursor.batch < steps:
             cursor, loss = runner.window(standing.cursor, steps, meter)
             standing = replace(standing, cursor=cursor)
-            yield WindowEnded(cursor.step, epoch + 1, loss, float(rates[cursor.step - 1]), standing)
+            report = (epoch * windows + -(-cursor.batch // runner.size)) % every_window == 0
+            yield WindowEnded(cursor.step, epoch + 1, loss, float(rates[cursor.step - 1]), report, standing)
         values = {"loss": standing.cursor.loss_sum / training.feed.rows, **meter.values()}
-        if judge is not None:
+        report = (epoch + 1) % every_epoch == 0 or epoch + 1 == spec.epochs
+        if judge is not None and (report or spec.early_stopping is not None):
             values |= {f"val_{name}": value for name, value in judge.values(names).items()}
-        standing, improved = _after_epoch(standing, values, spec.early_stopping, plan)
-        yield EpochEnded(standing.cursor.step, epoch + 1, values, improved, standing)
+        standing = _after_epoch(standing, values, spec.early_stopping, plan)
+        yield EpochEnded(standing.cursor.step, epoch + 1, values, report or standing.cursor.stopped_early, standing)
     if standing.best is not None:
         plan.load_weights(standing.best)
     done = standing.cursor
@@ -169,22 +177,22 @@ class _Evaluator:
 
 def _after_epoch(
     standing: Standing, values: Mapping[str, float], stopping: EarlyStoppingSpec | None, plan: Plan
-) -> tuple[Standing, bool]:
-    """The standing at the start of the next epoch, and whether the monitored metric improved."""
+) -> Standing:
+    """The standing at the start of the next epoch."""
     cursor = standing.cursor
     fresh = replace(cursor, epoch=cursor.epoch + 1, batch=0, loss_sum=0.0, tallies={})
     if stopping is None:
-        return replace(standing, cursor=fresh), False
+        return replace(standing, cursor=fresh)
     value = values[stopping.monitor]
     better = -1.0 if upwards(stopping) else 1.0
     best = math.inf if cursor.best_value is None else better * cursor.best_value
     if better * value < best - stopping.min_delta:
         fresh = replace(fresh, best_value=value, best_epoch=cursor.epoch, waited=0)
         kept = plan.weights() if stopping.restore_best_weights else None
-        return Standing(fresh, kept), True
+        return Standing(fresh, kept)
     waited = cursor.waited + 1
     fresh = replace(fresh, waited=waited, stopped_early=waited >= max(1, stopping.patience))
-    return replace(standing, cursor=fresh), False
+    return replace(standing, cursor=fresh)
 
 
 def upwards(stopping: EarlyStoppingSpec) -> bool:

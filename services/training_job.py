@@ -132,9 +132,10 @@ class _Workshop:
             values = {"batch_loss": event.loss, "learning_rate": event.learning_rate}
         else:
             values = dict(event.values)
-            self.last = values
-        self.pending += [(event.step, name, value) for name, value in values.items()]
-        yield {"type": "metrics", "step": event.step, "epoch": event.epoch, "values": values}
+            self.last = values if event.report else self.last
+        if event.report:
+            self.pending += [(event.step, name, value) for name, value in values.items()]
+            yield {"type": "metrics", "step": event.step, "epoch": event.epoch, "values": values}
         total = self.preflight.total_steps
         yield {"type": "progress", "step": event.step, "total_steps": total, "epoch": event.epoch} | pace.eta(
             event.step

@@ -123,7 +123,10 @@ class Interruption(Exception):
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
 @pytest.mark.parametrize("after", [1, 7, 23])
-def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(after: int, optimizer: str, tmp_path: Path) -> None:
+def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
+    after: int, optimizer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.train.WINDOW_FLOPS", (0.0, 1.0))  # one step a window, so that epochs are cut too
     stopping = {"monitor": "val_loss", "patience": 50, "restore_best_weights": True}
     spec = changed(
         IRIS, training__epochs=8, training__optimizer={"type": optimizer, "learning_rate": 0.02},
@@ -242,3 +245,11 @@ def test_a_training_step_allocates_nothing(tmp_path: Path) -> None:
     grown = tracemalloc.get_traced_memory()[0] - before
     tracemalloc.stop()
     assert grown < 2048
+
+
+def test_a_very_long_run_reports_no_more_points_than_anybody_wants_to_see(tmp_path: Path) -> None:
+    told = list(messages(changed(LOGIC, training__epochs=5001, training__batch_size="full"), tmp_path))
+    losses = series(told, "loss")
+    assert 1000 <= len(losses) <= 2001
+    assert told[-2]["type"] == "phase"
+    assert [m["step"] for m in told if m["type"] == "metrics"][-1] == 5001

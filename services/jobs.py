@@ -1,0 +1,302 @@
+"""What users do with jobs, and everything they read. What a holder writes is in `services.lease`."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, final
+
+from sqlalchemy import Connection, Engine, RowMapping, Select, and_, delete, func, select, update
+from sqlalchemy.exc import IntegrityError
+
+from services.errors import AlreadyFinished, Conflict, Invalid, Mistake, NotFinished, NotFound
+from services.sql import intake, line, series, transitions
+from services.sql.engine import reading, writing
+from services.sql.ids import is_id
+from services.sql.rows import attempt_of, event_of, job_of
+from services.sql.schema import artifacts, attempts, checkpoints, events, jobs, labels
+from services.sql.types import storable
+from services.sql.values import (
+    TERMINAL,
+    Artifact,
+    Attempt,
+    Checkpoint,
+    Document,
+    Event,
+    Flags,
+    Job,
+    JobState,
+    MetricPoint,
+    Page,
+    Progress,
+    Pulse,
+    QueuePlace,
+    Reason,
+)
+
+__all__ = [
+    "TERMINAL",
+    "Artifact",
+    "Attempt",
+    "Checkpoint",
+    "Document",
+    "Event",
+    "Flags",
+    "Job",
+    "JobState",
+    "JobStore",
+    "MetricPoint",
+    "Page",
+    "Progress",
+    "Pulse",
+    "QueuePlace",
+    "Reason",
+]
+
+
+@final
+class JobStore:
+    """The record of jobs; every method is one short transaction, safe from any thread."""
+
+    def __init__(self, engine: Engine, *, max_queued: int = 0) -> None:
+        """Work on `engine` (see `services.sql.engine`); `max_queued` per tenant, 0 = no limit."""
+        self.engine = engine
+        self.max_queued = max_queued
+
+    def submit(
+        self,
+        tenant: str,
+        spec: Mapping[str, Any],
+        outline: Mapping[str, Any],
+        *,
+        idempotency_key: str | None = None,
+        body_sha: str | None = None,
+        parent_id: str | None = None,
+        resume: bool = False,
+    ) -> tuple[Job, bool]:
+        """Queue a job: row, event and doorbell in one transaction; False when the key had made it before.
+
+        `resume` starts from the parent's last checkpoint, with the parent's metrics up to it.
+        Raises KeyReused, QuotaExceeded, NotFound (parent), Conflict (nothing to resume from).
+        """
+        body = body_sha or intake.body_sha_of(spec, parent_id, resume)
+        key = None if idempotency_key is None else intake.sha_of(idempotency_key)
+        try:
+            id, created = self._submit(tenant, spec, outline, key, body, parent_id, resume)
+        except IntegrityError:
+            # Another request with the same key was faster; now its row is there to be found.
+            id, created = self._submit(tenant, spec, outline, key, body, parent_id, resume)
+        return self.get(tenant, id), created
+
+    def _submit(
+        self,
+        tenant: str,
+        spec: Mapping[str, Any],
+        outline: Mapping[str, Any],
+        key: str | None,
+        body: str,
+        parent_id: str | None,
+        resume: bool,
+    ) -> tuple[str, bool]:
+        with writing(self.engine) as connection:
+            if key is not None and (known := intake.known_request(connection, tenant, key, body)):
+                return known, False
+            intake.check_quota(connection, tenant, self.max_queued)
+            source = None if parent_id is None else intake.parent(connection, tenant, parent_id)
+            id = intake.add(connection, tenant, spec, outline, parent_id)
+            if resume and source is not None:
+                intake.inherit(connection, id, source)
+            if key is not None:
+                intake.remember_request(connection, tenant, key, body, id)
+            return id, True
+
+    def get(self, tenant: str, id: str) -> Job:
+        """The job, or NotFound: also for other tenants' jobs."""
+        with reading(self.engine) as connection:
+            return job_of(_row(connection, tenant, id))
+
+    def find(
+        self,
+        tenant: str,
+        *,
+        state: JobState | None = None,
+        label: str | None = None,
+        cursor: str | None = None,
+        limit: int = 50,
+    ) -> Page[Job]:
+        """Jobs of a tenant, newest first."""
+        if cursor is not None and not is_id(cursor):
+            raise Invalid([Mistake("cursor", "bad_cursor", "this is no cursor of ours", "Take next_cursor of a page.")])
+        if label is not None and not storable(label):
+            return Page((), None)
+        with reading(self.engine) as connection:
+            rows = connection.execute(_listing(tenant, state, label, cursor).limit(limit + 1)).mappings().all()
+        items = tuple(job_of(row) for row in rows[:limit])
+        return Page(items, items[-1].id if len(rows) > limit else None)
+
+    def request_cancel(self, tenant: str, id: str) -> Job:
+        """Cancel: a queued job at once, a running one through a flag; AlreadyFinished afterwards."""
+        with writing(self.engine) as connection:
+            row = _live_row(connection, tenant, id)
+            if row["state"] == JobState.QUEUED:
+                transitions.finish(connection, row, JobState.CANCELLED, Reason.CANCELLED_BY_USER)
+            elif not row["cancel_requested"]:
+                _flag(connection, row, "cancel_requested")
+        return self.get(tenant, id)
+
+    def request_stop(self, tenant: str, id: str) -> Job:
+        """Ask a started job to finish now and keep its model; Conflict when it never started."""
+        with writing(self.engine) as connection:
+            row = _live_row(connection, tenant, id)
+            if row["state"] == JobState.QUEUED and row["checkpoint_step"] is None:
+                raise Conflict("The job has not started: there is no model to keep.", hint="Cancel it instead.")
+            if not row["stop_requested"]:
+                _flag(connection, row, "stop_requested")
+        return self.get(tenant, id)
+
+    def delete(self, tenant: str, id: str) -> list[str]:
+        """Forget a finished job; returns the artifact paths nobody refers to any more. NotFinished while live."""
+        with writing(self.engine) as connection:
+            row = _row(connection, tenant, id, lock=True)
+            if JobState(row["state"]) not in TERMINAL:
+                raise NotFinished(hint="Cancel the job first.")
+            paths = _paths(connection, id)
+            _refuse_if_needed(connection, id, paths)
+            connection.execute(delete(checkpoints).where(checkpoints.c.path.in_(paths)))
+            connection.execute(delete(jobs).where(jobs.c.id == id))
+        return paths
+
+    def events(self, tenant: str, id: str, after: int = 0, limit: int = 500) -> list[Event]:
+        """Events numbered above `after`, oldest first."""
+        return self._events(tenant, id, after, limit, None)
+
+    def _events(self, tenant: str, id: str, after: int, limit: int, kind: str | None) -> list[Event]:
+        which = and_(events.c.job == id, events.c.number > after)
+        which = which if kind is None else and_(which, events.c.kind == kind)
+        with reading(self.engine) as connection:
+            _row(connection, tenant, id)
+            found = connection.execute(select(events).where(which).order_by(events.c.number).limit(limit))
+            return [event_of(row) for row in found.mappings()]
+
+    def last_event_number(self) -> int:
+        """The highest event number of all jobs: a cheap hint that something happened somewhere."""
+        with reading(self.engine) as connection:
+            return connection.execute(select(func.max(events.c.number))).scalar() or 0
+
+    def metrics(
+        self,
+        tenant: str,
+        id: str,
+        names: Sequence[str] | None = None,
+        since: int | None = None,
+        max_points: int | None = None,
+    ) -> list[MetricPoint]:
+        """Metric points by step, then name, from step `since` on; at most `max_points` per name, extremes kept."""
+        with reading(self.engine) as connection:
+            points = series.read(connection, _row(connection, tenant, id), names, since)
+        return points if max_points is None else series.thin(points, max_points)
+
+    def logs(self, tenant: str, id: str, after: int = 0, limit: int = 1000) -> list[Event]:
+        """Log events numbered above `after`, oldest first; `data` holds level and text."""
+        return self._events(tenant, id, after, limit, "log")
+
+    def diagnostics(self, tenant: str, id: str, after: int = 0, limit: int = 1000) -> list[Event]:
+        """Diagnostic events numbered above `after`, oldest first."""
+        return self._events(tenant, id, after, limit, "diagnostic")
+
+    def attempts(self, tenant: str, id: str) -> list[Attempt]:
+        """Every attempt, first to last."""
+        with reading(self.engine) as connection:
+            _row(connection, tenant, id)
+            found = connection.execute(select(attempts).where(attempts.c.job == id).order_by(attempts.c.number))
+            return [attempt_of(row) for row in found.mappings()]
+
+    def artifacts(self, tenant: str, id: str) -> list[Artifact]:
+        """The files a finished job published, by name."""
+        table = artifacts.c
+        columns = select(table.name, table.path, table.sha256, table.size, table.attempt)
+        with reading(self.engine) as connection:
+            _row(connection, tenant, id)
+            rows = connection.execute(columns.where(table.job == id).order_by(table.name)).all()
+        return [Artifact(*row) for row in rows]
+
+    def queue_of(self, job: Job) -> QueuePlace:
+        """Where a queued job stands and what it waits for."""
+        with reading(self.engine) as connection:
+            return line.place_of(connection, job)
+
+    def bells(self, limit: int = 100) -> list[str]:
+        """Ids of queued jobs whose doorbell is due, most urgent first."""
+        with reading(self.engine) as connection:
+            return line.due_bells(connection, limit)
+
+    def rung(self, ids: Sequence[str]) -> None:
+        """Note that these bells were sent; each is due again after 10 s, 20 s, … 5 min while its job is queued."""
+        if ids:
+            with writing(self.engine) as connection:
+                line.postpone_bells(connection, ids)
+
+    def pulses(self) -> list[Pulse]:
+        """What every running job's heartbeat counter says now, for reapers."""
+        running = select(jobs.c.id, jobs.c.attempt, jobs.c.hb_seq, jobs.c.owner).where(jobs.c.state == JobState.RUNNING)
+        with reading(self.engine) as connection:
+            return [Pulse(*row) for row in connection.execute(running.order_by(jobs.c.id)).all()]
+
+    def reap(self, job_id: str, attempt: int, beats: int, *, delay: float | None = None) -> JobState | None:
+        """Take a job from a silent holder: its new state, or None when the holder was heard after all.
+
+        `delay` seconds until the next try; None: the rule's back-off.
+        """
+        with writing(self.engine) as connection:
+            row = transitions.hold(connection, job_id, attempt, beats)
+            if row is None:
+                return None
+            cause = f"worker {row['owner']} fell silent"
+            return transitions.send_back(connection, row, cause, trainer_died=False, delay=delay)
+
+
+def _row(connection: Connection, tenant: str, id: str, *, lock: bool = False) -> RowMapping:
+    """The row of a tenant's job, or NotFound."""
+    mine = select(jobs).where(jobs.c.id == id, jobs.c.tenant == tenant)
+    mine = mine.with_for_update() if lock else mine
+    row = connection.execute(mine).mappings().one_or_none() if is_id(id) else None
+    if row is None:
+        raise NotFound("job", id)
+    return row
+
+
+def _live_row(connection: Connection, tenant: str, id: str) -> RowMapping:
+    """The locked row of a job that can still be changed."""
+    row = _row(connection, tenant, id, lock=True)
+    if JobState(row["state"]) in TERMINAL:
+        raise AlreadyFinished(f"The job has already finished: {row['state']}.")
+    return row
+
+
+def _flag(connection: Connection, row: RowMapping, flag: str) -> None:
+    """Set a wish of the user and tell the readers; the holder sees it at its next heartbeat."""
+    connection.execute(update(jobs).where(jobs.c.id == row["id"]).values({flag: True}))
+    transitions.announce(connection, row["id"], row["attempt"], JobState(row["state"]), **{flag: True})
+
+
+def _listing(tenant: str, state: JobState | None, label: str | None, cursor: str | None) -> Select[Any]:
+    """A tenant's jobs, newest first."""
+    listing = select(jobs).where(jobs.c.tenant == tenant).order_by(jobs.c.id.desc())
+    if state is not None:
+        listing = listing.where(jobs.c.state == str(state))
+    if cursor is not None:
+        listing = listing.where(jobs.c.id < cursor)
+    if label is not None:
+        listing = listing.where(jobs.c.id.in_(select(labels.c.job).where(labels.c.label == label)))
+    return listing
+
+
+def _paths(connection: Connection, id: str) -> list[str]:
+    """Every file a job refers to in its own folder or in its parent's."""
+    found = (select(table.c.path).where(table.c.job == id) for table in (artifacts, checkpoints))
+    return sorted({path for paths in found for path in connection.execute(paths).scalars()})
+
+
+def _refuse_if_needed(connection: Connection, id: str, paths: list[str]) -> None:
+    """A live retry that starts from one of these files keeps them alive."""
+    others = select(jobs.c.id).join(checkpoints, checkpoints.c.job == jobs.c.id)
+    needed = others.where(jobs.c.id != id, checkpoints.c.path.in_(paths), jobs.c.state.in_(["queued", "running"]))
+    if user := connection.execute(needed.limit(1)).scalar():
+        raise Conflict(f"Job {user} goes on from this job's checkpoint.", hint="Wait until it has finished.")

@@ -1,0 +1,1 @@
+"""The database behind the record: engine, tables, migrations, and the statements both stores share."""

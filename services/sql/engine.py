@@ -1,0 +1,147 @@
+"""Engines for SQLite and PostgreSQL, transactions, and the schema's migrations.
+
+SQLite: WAL, `synchronous=FULL`, and BEGIN IMMEDIATE for every writing transaction, because a transaction that
+reads first and writes later fails at once when another one wrote in between, whatever the busy timeout says.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from services.errors import Invalid, Mistake, StorageFull, TrainyardError, Unavailable
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+BUSY_SECONDS: Final = 30
+_WRITES: Final = "trainyard_writes"
+_MIGRATION_LOCK: Final = 7_239_015_512
+_POSTGRES_LIMITS: Final = "-c lock_timeout=5s -c statement_timeout=30s -c idle_in_transaction_session_timeout=10s"
+
+
+def open_engine(url: str) -> Engine:
+    """An engine for `sqlite:///file` or `postgresql://…`; opens no connection yet.
+
+    Never carry an engine over a fork: open one per process.
+    """
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        return _open_sqlite(url)
+    if parsed.get_backend_name() in ("postgresql", "postgres"):
+        return _open_postgresql(parsed.set(drivername="postgresql+psycopg").render_as_string(hide_password=False))
+    known = "sqlite:///file.db or postgresql://user@host/name"
+    raise Invalid([Mistake("database_url", "unknown_database", f"{parsed.drivername!r} is not supported", known)])
+
+
+def _open_sqlite(url: str) -> Engine:
+    file = make_url(url).database
+    if not file or file == ":memory:":
+        raise Invalid([Mistake("database_url", "needs_file", "SQLite needs a file: processes share it", None)])
+    Path(file).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS}, pool_size=8, max_overflow=56)
+    event.listen(engine, "connect", _tune_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _tune_sqlite(raw: sqlite3.Connection, _record: object) -> None:
+    """Take transactions into our own hands, then make commits durable."""
+    raw.isolation_level = None
+    for pragma in ("busy_timeout = 30000", "journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+        raw.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    """Say BEGIN ourselves: the driver would say it too late."""
+    writes = connection.get_execution_options().get(_WRITES, False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _open_postgresql(url: str) -> Engine:
+    return create_engine(
+        url, connect_args={"options": _POSTGRES_LIMITS, "connect_timeout": 5}, pool_size=8, max_overflow=56,
+        pool_pre_ping=True,
+    )  # fmt: skip
+
+
+@contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """One writing transaction: committed at the end, rolled back by any exception."""
+    with _translated(), engine.connect() as plain:
+        connection = plain.execution_options(**{_WRITES: True})
+        with connection.begin():
+            yield connection
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """One reading transaction: on SQLite a snapshot, which never waits for a writer."""
+    with _translated(), engine.connect() as connection, connection.begin():
+        yield connection
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Turn the driver's complaints about the outside world into our own; a broken rule stays an IntegrityError."""
+    try:
+        yield
+    except (IntegrityError, TrainyardError):
+        raise
+    except (OperationalError, PoolTimeout) as problem:
+        raise _outside(problem) from problem
+    except DBAPIError as problem:
+        if problem.connection_invalidated:
+            raise Unavailable from problem
+        raise
+
+
+def _outside(problem: Exception) -> TrainyardError:
+    words = str(problem).lower()
+    if "disk is full" in words or "no space left" in words:
+        return StorageFull("The database has no space left.", hint="Free some disk space; nothing was corrupted.")
+    return Unavailable()
+
+
+def _alembic() -> "Config":
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    return config
+
+
+def migrate(engine: Engine) -> None:
+    """Bring the schema to the newest revision; safe when several processes do it at once."""
+    from alembic import command
+
+    config = _alembic()
+    with writing(engine) as connection:
+        if connection.dialect.name == "postgresql":
+            _wait_for_turn(connection)
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+def _wait_for_turn(connection: Connection) -> None:
+    """Only one process migrates a PostgreSQL at a time; the others wait, then find nothing to do."""
+    connection.execute(text("SET LOCAL lock_timeout = '60s'"))
+    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+
+
+def ping(engine: Engine) -> None:
+    """Ask the database for a sign of life; Unavailable when there is none."""
+    with reading(engine) as connection:
+        connection.execute(text("SELECT 1"))
+
+
+def insert_many(connection: Connection, table: Any, rows: list[dict[str, Any]]) -> None:
+    """Insert rows, or nothing at all when there are none."""
+    if rows:
+        connection.execute(table.insert(), rows)
