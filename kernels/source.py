@@ -161,7 +161,7 @@ def _cuda_launcher(launch: Launch, translate: Translate) -> types.FunctionType:
     return write(text, name, scope, body.__code__.co_filename)
 
 
-def _constant(number: float, translate: Translate) -> Any:
+def _constant(number: int | float, translate: Translate) -> Any:
     if isinstance(number, float):
         return translate(np.float32)(number)
     return translate(np.int32 if -(2**31) <= number < 2**31 else np.int64)(number)

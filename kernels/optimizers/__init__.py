@@ -1,0 +1,1 @@
+"""One file per member; the folder is the registry (kernels.registry)."""

@@ -1,0 +1,133 @@
+"""The gate before any GPU: every kernel compiles for four generations of GPUs, and its machine code is clean.
+
+Compiled and disassembled, not run. A kernel that spills, keeps arrays in memory, slips into float64 or loses its
+loads computes the right numbers in every simulator; only its machine code tells.
+"""
+
+from __future__ import annotations
+
+import dis
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+
+import numpy as np
+import pytest
+
+from kernels.conv import conv_forward, conv_input_gradient, conv_weight_gradient
+from kernels.conv_grid import Convolution
+from kernels.cuda_compiler import TARGETS, Target, cubin, cubin_path, cuda_key, target_name
+from kernels.gemm import matmul
+from kernels.launch import Launch, each
+from kernels.source import cuda_source
+from tests.kernels.cuda_cases import every_launch
+from tests.kernels.sass import count, opcodes
+
+pytestmark = pytest.mark.timeout(900)
+
+DOUBLES = ("DADD", "DMUL", "DFMA", "DSETP", "DMNMX", "DMMA")
+REGISTERS = 65536
+"""Registers of a multiprocessor: a block that needs more cannot start."""
+
+CONVOLUTIONS = {
+    "lenet first": Convolution(128, 28, 28, 1, 6, 5, 5, 28, 28, 1, 1, 1, 1, 2, 2, 1),
+    "lenet second": Convolution(128, 14, 14, 6, 16, 5, 5, 10, 10, 1, 1, 1, 1, 0, 0, 1),
+    "digits": Convolution(32, 8, 8, 16, 32, 3, 3, 8, 8, 1, 1, 1, 1, 1, 1, 1),
+    "residual": Convolution(256, 32, 32, 64, 128, 3, 3, 16, 16, 2, 2, 1, 1, 1, 1, 0),
+    "colours": Convolution(64, 32, 32, 3, 40, 3, 3, 32, 32, 1, 1, 2, 2, 2, 2, 1),
+}
+PRODUCTS = {
+    "mlp first": (128, 512, 784),
+    "mlp last": (128, 10, 256),
+    "square": (4096, 4096, 4096),
+    "odd": (2047, 1031, 777),
+}
+
+
+def real_sizes() -> Iterator[tuple[str, Launch]]:
+    """Products and convolutions of common networks: tiles and wide accesses that small examples never choose."""
+    x = np.zeros(1, np.float32)
+    for name, (m, n, k) in PRODUCTS.items():
+        yield f"{name}.forward", matmul(x, x, x, m, n, k, bias=x)
+        yield f"{name}.dx", matmul(x, x, x, m, k, n, transpose_b=True)
+        yield f"{name}.dw", matmul(x, x, x, k, n, m, transpose_a=True)
+    for name, v in CONVOLUTIONS.items():
+        yield f"{name}.forward", conv_forward(x, x, x, x, v)
+        yield f"{name}.dx", conv_input_gradient(x, x, x, v)
+        yield f"{name}.dw", conv_weight_gradient(x, x, x, v)
+
+
+def distinct() -> dict[str, Launch]:
+    """Every launch of the registries and of real sizes, each kernel once."""
+    found: dict[str, tuple[str, Launch]] = {}
+    for name, launch in (*every_launch(), *real_sizes()):
+        found.setdefault(cuda_key(launch), (name, launch))
+    return dict(found.values())
+
+
+LAUNCHES = distinct()
+each_target = pytest.mark.parametrize("target", TARGETS, ids=map(target_name, TARGETS))
+PRODUCT_LAUNCHES = {n: launch for n, launch in LAUNCHES.items() if launch.kernel.name.startswith(("gemm.", "conv."))}
+each_launch = pytest.mark.parametrize("launch", LAUNCHES.values(), ids=LAUNCHES.keys())
+each_product = pytest.mark.parametrize("launch", PRODUCT_LAUNCHES.values(), ids=PRODUCT_LAUNCHES.keys())
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled_ahead(request: pytest.FixtureRequest) -> None:
+    """Compile what the chosen tests will ask for on all processors; a test by itself would use one."""
+    chosen = {item.callspec.id: item.callspec.params for item in request.session.items if hasattr(item, "callspec")}
+    wanted = {(params["launch"], params["target"]) for params in chosen.values() if {"launch", "target"} <= {*params}}
+    missing = {launch for launch, target in wanted if not cubin_path(launch, target).exists()}
+    if len(missing) > 8:
+        names = [name for name, launch in LAUNCHES.items() if launch in missing]
+        with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+            list(pool.map(compile_for_all, names, chunksize=4))
+
+
+def compile_for_all(name: str) -> None:
+    """Put one launch's machine code for every target into the cache."""
+    for target in TARGETS:
+        cubin(LAUNCHES[name], target)
+
+
+def reads_arrays(launch: Launch) -> bool:
+    """Whether the kernel's source reads any element (a gradient that is zero everywhere reads none)."""
+    if not isinstance(launch.kernel, each):
+        return True
+    return any(i.opname == "BINARY_SUBSCR" for i in dis.get_instructions(launch.kernel.body))
+
+
+@each_launch
+@each_target
+def test_the_machine_code_of_a_kernel_is_clean(launch: Launch, target: Target) -> None:
+    made = cubin(launch, target)
+    found = opcodes(made.code)
+    assert (made.stack, made.spills) == (0, 0)
+    assert count(found, "LDL", "STL") == 0, "it keeps an array in local memory"
+    assert made.doubles == 0, "its PTX computes in float64"
+    assert count(found, *DOUBLES) == 0, "it computes in float64"
+    assert not [opcode for opcode in found if ".F64" in opcode], "it converts to float64"
+    assert count(found, "STG") > 0, "it writes nothing"
+    assert count(found, "LDG") > 0 or not reads_arrays(launch), "it reads nothing"
+    assert made.registers * cuda_source(launch, lambda word: word).threads <= REGISTERS
+
+
+@each_product
+@each_target
+def test_a_product_fuses_multiply_and_add_and_reads_from_shared_memory(launch: Launch, target: Target) -> None:
+    found = opcodes(cubin(launch, target).code)
+    assert count(found, "FFMA") >= 16
+    assert count(found, "LDS") > 0
+    assert count(found, "STS") > 0
+    assert count(found, "BAR") > 0
+    assert count(found, "FADD") == 0, "a sum is not fused"
+    assert count(found, "RED", "ATOMG", "ATOM") == 0, "its sums depend on chance"
+
+
+@each_target
+def test_a_large_aligned_product_moves_four_floats_at_a_time(target: Target) -> None:
+    found = opcodes(cubin(LAUNCHES["square.forward"], target).code)
+    assert found["LDG.E.128"] >= 4 or found["LDG.E.128.SYS"] >= 4
+    assert any(opcode.startswith("LDS.") and "128" in opcode for opcode in found)
+    assert any(opcode.startswith("STG.E.128") for opcode in found)
+    assert count(found, "FFMA") >= 64
