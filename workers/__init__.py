@@ -1,0 +1,1 @@
+"""The workers: a Celery task supervises, a child process trains, and the database alone decides."""
