@@ -1,0 +1,266 @@
+"""The typed client: every route as a method, every answer as a model, every refusal as one exception.
+
+with Client("http://127.0.0.1:8000", "ty_…") as trainyard:
+    job = trainyard.submit(Path("examples/digits_cnn.yaml").read_text())
+    for event in trainyard.events(job.id):
+        print(event.kind, event.data)
+"""
+
+import contextlib
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self, TypeVar, final
+
+import httpx2
+from pydantic import BaseModel, ValidationError
+
+from api.schemas import (
+    CardList,
+    CardOut,
+    EventOut,
+    JobOut,
+    JobPage,
+    JobRow,
+    LogLine,
+    LogPage,
+    MetricList,
+    MetricOut,
+    ModelOut,
+    PlanOut,
+    Problem,
+    QueueViewOut,
+    WorkerList,
+    WorkerOut,
+)
+from services.jobs import TERMINAL
+
+Answer = TypeVar("Answer", bound=BaseModel)
+
+PATIENCE_SECONDS = 30.0
+LOADING_SECONDS = 300.0  # a server that predicts for the first time compiles kernels
+SILENCE_SECONDS = 45.0  # the server pings every 15 s, so a longer silence is a dead connection
+AWAY = (502, 503, 504)  # a server that starts again, or a proxy in front of it
+TRIES, FIRST_PAUSE, LONGEST_PAUSE = 8, 0.2, 5.0
+
+
+@final
+class Refused(Exception):
+    """The server refused a request."""
+
+    def __init__(self, problem: Problem) -> None:
+        """Carry the server's problem: status, detail, and every mistake."""
+        self.problem = problem
+        super().__init__(problem.detail)
+
+
+@final
+class Unreachable(Exception):
+    """No Trainyard answers there."""
+
+    def __init__(self, url: str, cause: object) -> None:
+        """Name the address and what went wrong on the way."""
+        self.url = url
+        super().__init__(f"No Trainyard answers at {url}: {cause}.")
+
+
+@final
+class Client:
+    """One connection pool to one server with one key. Use it as a context manager."""
+
+    def __init__(self, url: str, key: str, *, transport: httpx2.BaseTransport | None = None) -> None:
+        """Talk to the server at `url` as the owner of `key`."""
+        self.url = url.rstrip("/")
+        headers = {"Authorization": f"Bearer {key}"}
+        self._http = httpx2.Client(base_url=self.url, headers=headers, timeout=PATIENCE_SECONDS, transport=transport)
+
+    def __enter__(self) -> Self:
+        """The client itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the connections."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def submit(self, spec: str | Mapping[str, Any], *, idempotency_key: str | None = None) -> JobOut:
+        """Queue a job, given as YAML text or as data. Posted twice with the same key, it is one job."""
+        headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
+        return self._ask(JobOut, "POST", "/v1/jobs", again=True, **body(spec, headers))
+
+    def validate(self, spec: str | Mapping[str, Any]) -> PlanOut:
+        """What a job would do; nothing is queued."""
+        return self._ask(PlanOut, "POST", "/v1/jobs/validate", again=True, **body(spec, {}))
+
+    def get(self, id: str) -> JobOut:
+        """One job with everything about it."""
+        return self._ask(JobOut, "GET", f"/v1/jobs/{id}")
+
+    def list(self, *, state: str | None = None, label: str | None = None, limit: int | None = None) -> Iterator[JobRow]:
+        """Jobs, newest first, page by page; all of them, or the first `limit`."""
+        query = {"state": state, "label": label, "limit": min(limit or 200, 200)}
+        left, cursor = limit, None
+        while True:
+            page = self._ask(JobPage, "GET", "/v1/jobs", params=given({**query, "cursor": cursor}))
+            yield from page.items[:left]
+            left, cursor = None if left is None else left - len(page.items), page.next_cursor
+            if cursor is None or (left is not None and left <= 0):
+                return
+
+    def cancel(self, id: str) -> JobOut:
+        """Discard a job."""
+        return self._ask(JobOut, "POST", f"/v1/jobs/{id}/cancel")
+
+    def stop(self, id: str) -> JobOut:
+        """Finish a job now and keep its model."""
+        return self._ask(JobOut, "POST", f"/v1/jobs/{id}/stop")
+
+    def delete(self, id: str) -> None:
+        """Forget a finished job and free its disk space."""
+        self._send("DELETE", f"/v1/jobs/{id}")
+
+    def metrics(
+        self, id: str, names: Sequence[str] = (), *, since: int | None = None, max_points: int | None = None
+    ) -> Sequence[MetricOut]:
+        """Metric values by step; thinned out to `max_points` per name without losing minima and maxima."""
+        query = given({"name": list(names) or None, "since": since, "max_points": max_points})
+        return self._ask(MetricList, "GET", f"/v1/jobs/{id}/metrics", params=query).items
+
+    def logs(self, id: str) -> Iterator[LogLine]:
+        """Log lines so far, oldest first."""
+        after: int | None = 0
+        while after is not None:
+            page = self._ask(LogPage, "GET", f"/v1/jobs/{id}/logs", params={"after": after})
+            yield from page.items
+            after = page.next_after
+
+    def events(self, id: str, after: int = 0) -> Iterator[EventOut]:
+        """Events from the one numbered above `after` until the job has finished.
+
+        A lost connection is taken up again where it broke, so nothing is missed and nothing comes twice.
+        """
+        failures = 0
+        while True:
+            try:
+                for event in self._stream(id, after):
+                    after, failures = event.number, 0
+                    yield event
+                    if event.kind == "state" and event.data.get("state") in TERMINAL:
+                        return
+                if self.get(id).state in TERMINAL:
+                    return
+            except (httpx2.HTTPError, httpx2.SSEError, Unreachable, Refused) as problem:
+                failures += 1
+                if isinstance(problem, Refused) and problem.problem.status not in AWAY:
+                    raise
+                if failures >= TRIES:
+                    raise Unreachable(self.url, problem) from problem
+            time.sleep(min(FIRST_PAUSE * 2**failures, LONGEST_PAUSE))
+
+    def _stream(self, id: str, after: int) -> Iterator[EventOut]:
+        """One connection to the event stream."""
+        headers = {"Last-Event-ID": str(after)}
+        timeout = httpx2.Timeout(PATIENCE_SECONDS, read=SILENCE_SECONDS)
+        with self._http.sse(f"/v1/jobs/{id}/events", headers=headers, timeout=timeout) as source:
+            check(source.response)
+            yield from (EventOut.model_validate_json(message.data) for message in source if message.data)
+
+    def model(self, id: str) -> ModelOut:
+        """What a finished job's model is and takes."""
+        return self._ask(ModelOut, "GET", f"/v1/models/{id}")
+
+    def predict(self, id: str, inputs: Sequence[Any]) -> dict[str, Any]:
+        """Outputs for samples in the data set's own units."""
+        path, patience = f"/v1/models/{id}/predict", LOADING_SECONDS
+        found = self._send("POST", path, again=True, json={"inputs": list(inputs)}, timeout=patience).json()
+        assert isinstance(found, dict)
+        return found
+
+    def export(self, id: str, file: Path, format: str = "safetensors") -> Path:
+        """Save a model to `file`, whole or not at all."""
+        fresh = file.with_name(f"{file.name}.part")
+        with self._reaching(), self._http.stream("GET", f"/v1/models/{id}/export", params={"format": format}) as answer:
+            check(answer)
+            with fresh.open("wb") as out:
+                out.writelines(answer.iter_bytes())
+        return fresh.replace(file)
+
+    def datasets(self) -> Sequence[CardOut]:
+        """Every built-in data set."""
+        return self._ask(CardList, "GET", "/v1/datasets").items
+
+    def dataset(self, name: str) -> CardOut:
+        """One data set."""
+        return self._ask(CardOut, "GET", f"/v1/datasets/{name}")
+
+    def workers(self) -> Sequence[WorkerOut]:
+        """Workers seen lately."""
+        return self._ask(WorkerList, "GET", "/v1/workers").items
+
+    def queue(self) -> QueueViewOut:
+        """How many jobs wait, and for how long."""
+        return self._ask(QueueViewOut, "GET", "/v1/queue")
+
+    def _ask(self, kind: type[Answer], method: str, path: str, *, again: bool = False, **more: Any) -> Answer:
+        return kind.model_validate_json(self._send(method, path, again=again or method == "GET", **more).content)
+
+    def _send(self, method: str, path: str, *, again: bool = False, **more: Any) -> httpx2.Response:
+        """One request; when it may be repeated (`again`), a connection that broke is tried a second time."""
+        with self._reaching():
+            try:
+                answer = self._http.request(method, path, **more)
+            except (httpx2.ReadError, httpx2.RemoteProtocolError):
+                if not again:
+                    raise
+                answer = self._http.request(method, path, **more)
+            return check(answer)
+
+    @contextlib.contextmanager
+    def _reaching(self) -> Iterator[None]:
+        """Turn what goes wrong on the way into Unreachable."""
+        try:
+            yield
+        except (httpx2.TransportError, httpx2.InvalidURL) as problem:
+            raise Unreachable(self.url, str(problem) or type(problem).__name__) from problem
+
+
+def body(spec: str | Mapping[str, Any], headers: Mapping[str, str]) -> dict[str, Any]:
+    """A spec as the request's body: text travels as YAML (of which JSON is a part), data as JSON."""
+    if isinstance(spec, str):
+        return {"content": spec.encode(), "headers": {**headers, "Content-Type": "application/yaml"}}
+    return {"json": dict(spec), "headers": dict(headers)}
+
+
+def given(query: Mapping[str, Any]) -> dict[str, Any]:
+    """Only the parameters that have a value."""
+    return {name: value for name, value in query.items() if value is not None}
+
+
+def check(answer: httpx2.Response) -> httpx2.Response:
+    """The answer itself when it is a success; Refused otherwise."""
+    if answer.is_success:
+        return answer
+    answer.read()
+    try:
+        problem = Problem.model_validate_json(answer.content)
+    except ValidationError:
+        problem = stranger(answer)
+    raise Refused(problem)
+
+
+def stranger(answer: httpx2.Response) -> Problem:
+    """The problem for a refusal that did not come from Trainyard: a proxy's page, another program on that port."""
+    return Problem(
+        type="about:blank",
+        title=answer.reason_phrase,
+        status=max(answer.status_code, 400),
+        detail=f"{answer.url} answered {answer.status_code} {answer.reason_phrase}, but not as Trainyard does.",
+        instance=answer.url.path,
+        code="stranger",
+        hint="Is another program listening there?",
+        request_id="",
+    )

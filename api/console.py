@@ -1,0 +1,260 @@
+"""What the command line prints: a live bar on a terminal, plain lines elsewhere, tables, plans and refusals."""
+
+import contextlib
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol, final
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn
+from rich.table import Table
+from rich.text import Text
+
+from api.client import Client, Refused
+from api.schemas import ErrorItem, EventOut, JobOut, JobRow, PlanOut
+from services.errors import Mistake
+from services.jobs import TERMINAL, JobState
+
+POLL_SECONDS = 0.25
+LAST_WORDS_SECONDS = 2.0
+LINE_SECONDS = 2.0
+COLOURS = {"queued": "yellow", "running": "cyan", "succeeded": "green", "failed": "red", "cancelled": "magenta"}
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+
+class View(Protocol):
+    """Shows a job while it runs."""
+
+    def show(self, job: JobOut, latest: Mapping[str, float]) -> None:
+        """Show where the job stands and the latest value of every metric."""
+
+    def say(self, text: str) -> None:
+        """Show a line of its own."""
+
+    def close(self) -> None:
+        """Leave the last state standing."""
+
+
+@final
+class Bar:
+    """A live progress bar."""
+
+    def __init__(self, console: Console) -> None:
+        """Draw on `console`."""
+        columns = (
+            SpinnerColumn(),
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=28),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[state]}", markup=False),
+        )
+        self._progress = Progress(*columns, console=console)
+        self._task = self._progress.add_task("", total=1.0, state="")
+        self._progress.start()
+
+    def show(self, job: JobOut, latest: Mapping[str, float]) -> None:
+        """Move the bar."""
+        self._progress.update(
+            self._task, description=job.name, completed=job.progress, state=state_line(job, latest), refresh=True
+        )
+
+    def say(self, text: str) -> None:
+        """Print above the bar."""
+        self._progress.console.print(text, markup=False)
+
+    def close(self) -> None:
+        """Stop drawing."""
+        self._progress.stop()
+
+
+@final
+class Lines:
+    """A plain line for every change, at most one in two seconds while nothing but numbers move; for logs and pipes."""
+
+    def __init__(self, console: Console) -> None:
+        """Print on `console`."""
+        self._console, self._said_at, self._phase, self._line = console, float("-inf"), "", ""
+
+    def show(self, job: JobOut, latest: Mapping[str, float]) -> None:
+        """Print a line if there is something new to say."""
+        phase, line = f"{job.state} {job.phase}", f"{job.name}  {job.progress:4.0%}  {state_line(job, latest)}"
+        soon = time.monotonic() - self._said_at < LINE_SECONDS
+        if line == self._line or (phase == self._phase and soon):
+            return
+        self._said_at, self._phase, self._line = time.monotonic(), phase, line
+        self.say(line)
+
+    def say(self, text: str) -> None:
+        """Print a line."""
+        self._console.print(text, markup=False, soft_wrap=True)
+
+    def close(self) -> None:
+        """Nothing is left open."""
+
+
+def view(console: Console) -> View:
+    """The view that fits the console."""
+    return Bar(console) if console.is_terminal else Lines(console)
+
+
+def state_line(job: JobRow, latest: Mapping[str, float]) -> str:
+    """`training  step 120/480  loss 0.0312  val_accuracy 0.981  12 s left`."""
+    parts = [job.phase or "" if job.state is JobState.RUNNING else job.state.value]
+    if job.total_steps:
+        parts.append(f"step {job.step}/{job.total_steps}")
+    parts += [f"{name} {latest[name]:.4f}" for name in shown(latest)]
+    if job.eta_seconds is not None and job.state is JobState.RUNNING:
+        parts.append(f"{duration(job.eta_seconds)} left")
+    return "  ".join(part for part in parts if part)
+
+
+def shown(latest: Mapping[str, float]) -> list[str]:
+    """The metrics worth a place in one line: the loss, and how well validation goes."""
+    validation = [name for name in latest if name.startswith("val_") and name != "val_loss"]
+    return [name for name in ("loss", *(validation or ["val_loss"])[:2]) if name in latest]
+
+
+def duration(seconds: float) -> str:
+    """`7 s`, `3 min 20 s`, `2 h 5 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def follow(client: Client, id: str, on: View, meanwhile: Callable[[], None] = lambda: None) -> JobOut:
+    """Show a job until it has finished and return it; `meanwhile` runs a few times a second."""
+    heard: queue.Queue[EventOut] = queue.Queue()
+    listener = threading.Thread(target=listen, args=(client, id, heard.put), daemon=True)
+    listener.start()
+    latest: dict[str, float] = {}
+    try:
+        while True:
+            job = client.get(id)
+            if job.state in TERMINAL:
+                listener.join(LAST_WORDS_SECONDS)
+            hear(heard, latest, on)
+            on.show(job, latest)
+            if job.state in TERMINAL:
+                return job
+            meanwhile()
+            time.sleep(POLL_SECONDS)
+    finally:
+        on.close()
+
+
+def listen(client: Client, id: str, tell: Callable[[EventOut], None]) -> None:
+    """Pass events on until the job has finished. Whatever happens to the stream costs only the live metrics."""
+    with contextlib.suppress(Exception):
+        for event in client.events(id):
+            tell(event)
+
+
+def hear(heard: "queue.Queue[EventOut]", latest: dict[str, float], on: View) -> None:
+    """Take note of what has come in: metrics are remembered, warnings and lost attempts are said."""
+    while not heard.empty():
+        event = heard.get_nowait()
+        if event.kind == "metric":
+            values = event.data.get("values") or {}
+            latest.update({name: value for name, value in values.items() if isinstance(value, int | float)})
+        elif event.kind == "log" and event.data.get("level") in ("warning", "error"):
+            on.say(f"{event.data['level']}: {event.data.get('text', '')}")
+        elif event.kind == "state" and event.data.get("state") == "queued" and event.attempt:
+            on.say(f"attempt {event.attempt} was lost; the job goes on from its last checkpoint")
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:
+    """A plain table; text columns keep their words."""
+    made = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        made.add_column(column, overflow="fold")
+    for row in rows:
+        made.add_row(*(cell if isinstance(cell, Text) else Text("" if cell is None else str(cell)) for cell in row))
+    return made
+
+
+def state_text(state: str) -> Text:
+    """A job's state in its colour."""
+    return Text(state, style=COLOURS.get(state, ""))
+
+
+def print_job(job: JobOut) -> None:
+    """A job as a person reads it."""
+    out.print(Text(job.name, style="bold"), job.id)
+    out.print(state_text(job.state.value), f"({job.reason})" if job.reason else "", Text(job.message or ""))
+    if job.queue and job.state is JobState.QUEUED:
+        waiting = f", waiting for {job.queue.waiting_for}" if job.queue.waiting_for else ""
+        out.print(f"position {job.queue.position} in the queue{waiting}")
+    if job.state is JobState.RUNNING:
+        out.print(f"{job.progress:.0%}  {state_line(job, {})}")
+    rows = [(a.number, a.device, a.outcome or "running", a.message, when(a.started_at)) for a in job.attempts]
+    if rows:
+        out.print(table(("attempt", "device", "outcome", "message", "started"), rows))
+    for title, values in (("best", job.best), ("result", job.result)):
+        if values:
+            out.print(f"[bold]{title}[/bold]")
+            print_tree(values, 1)
+
+
+def print_tree(values: Mapping[str, Any], depth: int = 0) -> None:
+    """Nested values, one a line; long lists only by their length."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            out.print(f"{'  ' * depth}{name}", markup=False)
+            print_tree(value, depth + 1)
+        else:
+            text = f"({len(value)} values)" if isinstance(value, list) and len(value) > 12 else number(value)
+            out.print(f"{'  ' * depth}{name}  {text}", markup=False)
+
+
+def number(value: Any) -> str:
+    """A number with five digits, anything else as it is."""
+    return f"{value:.5g}" if isinstance(value, float) else str(value)
+
+
+def when(at: Any) -> str:
+    """A time of day in UTC, short."""
+    return f"{at:%Y-%m-%d %H:%M:%SZ}" if at else ""
+
+
+def print_plan(plan: PlanOut) -> None:
+    """A checked spec: what each layer makes of its input, and what it all costs."""
+    layers = plan.outline.get("layers") or []
+    if layers:
+        columns = [name for name in layers[0] if not isinstance(layers[0][name], Mapping)]
+        out.print(table(columns, [[cell(layer.get(name)) for name in columns] for layer in layers]))
+    print_tree({name: value for name, value in plan.outline.items() if name != "layers"})
+    fits = f"{len(plan.workers)} worker(s) fit" if plan.workers else f"waits for {plan.queue.waiting_for}"
+    out.print(f"[green]The spec is right.[/green] {fits}; position {plan.queue.position} in the queue.")
+
+
+def cell(value: Any) -> str:
+    """A shape as `8×8×16`, a number with thousands, nothing for None."""
+    if isinstance(value, list):
+        return "×".join(map(str, value)) or "scalar"
+    return (
+        f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else "" if value is None else str(value)
+    )
+
+
+def print_refusal(refused: Refused) -> None:
+    """What the server refused, and why."""
+    problem = refused.problem
+    err.print(Text(problem.title, style="red"), Text("" if problem.errors else problem.detail))
+    print_mistakes(problem.errors)
+    if problem.hint:
+        err.print(Text(problem.hint, style="dim"), soft_wrap=True)
+
+
+def print_mistakes(mistakes: Iterable[ErrorItem | Mistake]) -> None:
+    """All mistakes at once: where, what, and how to mend it."""
+    for mistake in mistakes:
+        err.print(Text(f"  {mistake.path}", style="bold"), Text(mistake.message), soft_wrap=True)
+        if mistake.hint:
+            err.print(Text(f"      {mistake.hint}", style="dim"), soft_wrap=True)

@@ -1,0 +1,113 @@
+"""The application: `create_app` puts routes, guards and limits together.
+
+A server starts it with `uvicorn --factory api.main:create_app --timeout-graceful-shutdown 3`.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from importlib.resources import files
+from typing import Any
+
+from fastapi import Depends, FastAPI
+from fastapi.staticfiles import StaticFiles
+
+from api import errors
+from api.bells import Bells
+from api.deps import Record, admit, check_guards
+from api.limits import AllowedHosts, BodyLimit, RequestId
+from api.measures import Counting, Measures
+from api.models import Shelf
+from api.openapi import TITLE, VERSION, document, operation_id
+from api.routes import ROUTERS
+from api.routes.page import WEB
+from api.sse import Stream
+from services import spec
+from services.artifacts import ArtifactStore
+from services.fleet import Fleet
+from services.jobs import JobStore
+from services.keys import KeyStore
+from services.settings import Settings, get_settings
+from services.sql.engine import migrate, open_engine
+from workers import doorbell
+
+ANYWHERE = frozenset({"0.0.0.0", "::", ""})
+DRAIN_SECONDS = 3
+"""For `uvicorn --timeout-graceful-shutdown`: open event streams would otherwise keep the server from ending."""
+
+
+def create_app(settings: Settings | None = None, ring: Callable[[str], object] = doorbell.ring) -> FastAPI:
+    """The application; raises Unguarded when a route would be served without a key."""
+    settings = settings or get_settings()
+    measures = Measures()
+    app = FastAPI(
+        title=TITLE,
+        version=VERSION,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        dependencies=[Depends(admit)],
+        generate_unique_id_function=operation_id,
+        lifespan=lambda app: _lifespan(app, settings, measures, ring),
+    )
+    for router in ROUTERS:
+        app.include_router(router)
+    app.mount("/static", StaticFiles(directory=WEB))
+    app.mount("/static-offline-docs", StaticFiles(directory=str(files("fastapi_offline") / "static")))
+    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    errors.install(app)
+    # The last one added stands outermost.
+    app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
+    app.add_middleware(AllowedHosts, hosts={settings.host} - ANYWHERE)
+    app.add_middleware(Counting, measures=measures)
+    app.add_middleware(RequestId)
+    check_guards(app)
+    return app
+
+
+@contextlib.asynccontextmanager
+async def _lifespan(
+    app: FastAPI, settings: Settings, measures: Measures, ring: Callable[[str], object]
+) -> AsyncIterator[None]:
+    """Open the record, ring bells and poll events for as long as the application serves."""
+    record = open_record(settings, measures, ring)
+    app.state.record = record
+    record.bells.start()
+    poller = asyncio.create_task(record.stream.run())
+    try:
+        yield
+    finally:
+        poller.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await poller
+        await asyncio.to_thread(record.bells.stop)
+        record.jobs.engine.dispose()
+
+
+def open_record(settings: Settings, measures: Measures, ring: Callable[[str], object]) -> Record:
+    """Open the database and the artifact folder, bring the schema up to date, make the first key."""
+    settings.prepare()
+    engine = open_engine(settings.database)
+    migrate(engine)
+    jobs, keys = JobStore(engine, max_queued=settings.max_queued_per_key), KeyStore(engine)
+    keys.ensure_admin(settings.data_dir)
+    settings.artifacts_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    artifacts = ArtifactStore(settings.artifacts_dir)
+    return Record(
+        settings=settings,
+        jobs=jobs,
+        keys=keys,
+        fleet=Fleet(engine),
+        artifacts=artifacts,
+        shelf=Shelf(jobs, artifacts),
+        stream=Stream(jobs),
+        bells=Bells(jobs, ring),
+        measures=measures,
+    )
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    if app.openapi_schema is None:
+        app.openapi_schema = document(app, spec.job_schema())
+    return app.openapi_schema

@@ -1,0 +1,61 @@
+"""Trained models: which file belongs to a job, and whether it is still the file that was recorded."""
+
+from pathlib import Path
+from typing import Any, Final, Protocol, final
+
+from services.artifacts import ArtifactStore
+from services.errors import Conflict, NotFinished
+from services.jobs import Artifact, Job, JobState, JobStore
+
+MODEL: Final = "model.safetensors"
+
+
+class Model(Protocol):
+    """What the service hands out for a trained network; safe from any thread."""
+
+    def schema(self) -> dict[str, Any]:
+        """JSON Schema of a prediction request."""
+
+    def card(self) -> dict[str, Any]:
+        """What the model is, in a form to show."""
+
+    def predict(self, inputs: list[Any]) -> dict[str, Any]:
+        """The predictions for a list of samples."""
+
+
+def load(path: Path) -> Model:
+    """Read a model; imported late, because the numeric core takes seconds to import and most requests never need it."""
+    from services import predict
+
+    return predict.load(path)
+
+
+@final
+class Shelf:
+    """The models of finished jobs; each file's checksum is compared once per process."""
+
+    def __init__(self, jobs: JobStore, artifacts: ArtifactStore) -> None:
+        self.jobs, self.artifacts = jobs, artifacts
+        self._sound: set[str] = set()
+
+    def artifact(self, job: Job) -> Artifact:
+        """The model file of a job; NotFinished while there is none yet, Conflict when there never will be."""
+        if not job.terminal:
+            raise NotFinished(f"The job is {job.state}: it has no model yet.", hint="Watch /v1/jobs/{id}/events.")
+        found = [a for a in self.jobs.artifacts(job.tenant, job.id) if a.name == MODEL]
+        if job.state is not JobState.SUCCEEDED or not found:
+            raise Conflict(f"The job ended as {job.state} ({job.reason}): it has no model.", hint=job.message)
+        return found[0]
+
+    def sound(self, job: Job) -> Artifact:
+        """The model file of a job, after its bytes were compared with the record; Conflict when it is damaged."""
+        artifact = self.artifact(job)
+        if artifact.sha256 not in self._sound:
+            if not self.artifacts.verify(artifact):
+                raise Conflict("The model file is damaged: its checksum does not fit the record.", hint="Train it again.")
+            self._sound.add(artifact.sha256)
+        return artifact
+
+    def model(self, job: Job) -> Model:
+        """The model of a job, ready to answer."""
+        return load(self.artifacts.resolve(self.sound(job).path))

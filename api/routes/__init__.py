@@ -1,0 +1,16 @@
+"""The routes, one noun per file; `ROUTERS` is what the application serves."""
+
+from typing import Final
+
+from api.routes import catalog, datasets, events, fleet, health, jobs, models, page
+
+ROUTERS: Final = (
+    catalog.router,
+    jobs.router,
+    events.router,
+    models.router,
+    datasets.router,
+    fleet.router,
+    health.router,
+    page.router,
+)

@@ -1,0 +1,121 @@
+"""Jobs: check, submit, list, show, cancel, stop, delete."""
+
+from typing import Annotated, Any, TypeAlias
+
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from starlette.concurrency import run_in_threadpool
+
+from api.bodies import body_sha, read_mapping
+from api.deps import Canceller, JobId, Opened, OwnJob, Reader, Record, Submitter
+from api.openapi import problems, spec_body
+from api.schemas import JobOut, JobPage, JobRow, PlanOut, QueueOut
+from services.job_spec import JobSpec
+from services.jobs import Job, JobState
+from services.keys import Key
+from services.preflight import Preflight, check
+from services.spec import parse_job
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+
+Data: TypeAlias = Annotated[dict[str, Any], Depends(read_mapping)]
+IdempotencyKey: TypeAlias = Annotated[
+    str | None,
+    Header(
+        min_length=1, max_length=255, pattern=r"^[\x21-\x7e]+$", description="The same key and body give the same job."
+    ),
+]
+Label: TypeAlias = Annotated[str | None, Query(max_length=100, pattern=r"^[^\x00]*$")]
+Cursor: TypeAlias = Annotated[str | None, Query(max_length=200, pattern=r"^[\x21-\x7e]*$")]
+SEEN_SECONDS = 60.0
+
+
+@router.post("/validate", openapi_extra=spec_body(), responses=problems(413, 415, 422))
+def validate_job(data: Data, caller: Submitter, record: Opened) -> PlanOut:
+    """Say what a spec would do, on the same path as submitting it; nothing is queued."""
+    wanted, plan = _checked(data)
+    device = wanted.resources.device
+    workers = record.fleet.workers(within_seconds=SEEN_SECONDS)
+    fitting = [w.id for w in workers if device in {"auto", w.device.kind}]
+    waiting_for = None if fitting else f"a worker with device {device}"
+    queue = QueueOut(position=record.fleet.queue().depth.get("queued", 0) + 1, waiting_for=waiting_for)
+    return PlanOut(outline=plan.outline, spec=wanted.model_dump(mode="json"), workers=fitting, queue=queue)
+
+
+@router.post("", status_code=202, openapi_extra=spec_body(), responses=problems(413, 415, 422, 429, 507))
+async def submit_job(
+    request: Request,
+    response: Response,
+    data: Data,
+    caller: Submitter,
+    record: Opened,
+    idempotency_key: IdempotencyKey = None,
+) -> JobOut:
+    """Queue a job. It trains when a worker is free: a full cluster queues, it does not refuse."""
+    sha = body_sha(await request.body())
+    job, created = await run_in_threadpool(_submit, record, caller, data, idempotency_key, sha)
+    if created:
+        record.bells.wake()
+    response.headers["Location"] = f"/v1/jobs/{job.id}"
+    return await run_in_threadpool(_full, record, job)
+
+
+def _submit(record: Record, caller: Key, data: dict[str, Any], key: str | None, sha: str) -> tuple[Job, bool]:
+    wanted, plan = _checked(data)
+    return record.jobs.submit(
+        caller.tenant, wanted.model_dump(mode="json"), plan.outline, idempotency_key=key, body_sha=sha
+    )
+
+
+def _checked(data: dict[str, Any]) -> tuple[JobSpec, Preflight]:
+    wanted = parse_job(data)
+    return wanted, check(wanted)
+
+
+@router.get("", responses=problems(422))
+def list_jobs(
+    response: Response,
+    request: Request,
+    caller: Reader,
+    record: Opened,
+    state: JobState | None = None,
+    label: Label = None,
+    cursor: Cursor = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+) -> JobPage:
+    """Your jobs, newest first."""
+    page = record.jobs.find(caller.tenant, state=state, label=label, cursor=cursor, limit=limit)
+    if page.next_cursor:
+        response.headers["Link"] = f'<{request.url.include_query_params(cursor=page.next_cursor)}>; rel="next"'
+    return JobPage(items=[JobRow.of(job) for job in page.items], next_cursor=page.next_cursor)
+
+
+@router.get("/{id}", responses=problems(404))
+def show_job(job: OwnJob, record: Opened) -> JobOut:
+    """One job with its spec, plan, progress, place in the queue, attempts and result."""
+    return _full(record, job)
+
+
+@router.post("/{id}/cancel", status_code=202, responses=problems(404, 409))
+def cancel_job(id: JobId, caller: Canceller, record: Opened) -> JobOut:
+    """Discard a job: a queued one at once, a running one as soon as its worker hears of it."""
+    return _full(record, record.jobs.request_cancel(caller.tenant, id))
+
+
+@router.post("/{id}/stop", status_code=202, responses=problems(404, 409))
+def stop_job(id: JobId, caller: Canceller, record: Opened) -> JobOut:
+    """Let a running job finish now and keep its model."""
+    return _full(record, record.jobs.request_stop(caller.tenant, id))
+
+
+@router.delete("/{id}", status_code=204, responses=problems(404, 409))
+def delete_job(id: JobId, caller: Canceller, record: Opened) -> None:
+    """Forget a finished job and free its disk space."""
+    record.jobs.delete(caller.tenant, id)
+    record.artifacts.remove(caller.tenant, id)
+
+
+def _full(record: Record, job: Job) -> JobOut:
+    jobs, tenant = record.jobs, job.tenant
+    number = jobs.last_event_number()
+    job = jobs.get(tenant, job.id)
+    return JobOut.full(job, number, jobs.queue_of(job), jobs.attempts(tenant, job.id), jobs.artifacts(tenant, job.id))

@@ -1,0 +1,86 @@
+"""Models: what a finished job leaves. A model's id is its job's id."""
+
+import base64
+from collections.abc import Iterator
+from enum import StrEnum
+from typing import Annotated, Any, BinaryIO, TypeAlias, final
+
+from fastapi import APIRouter, Depends, Header, Query
+from starlette.responses import Response, StreamingResponse
+
+from api.bodies import parsed, read_mapping
+from api.deps import Opened, OwnJob
+from api.openapi import json_body, problems
+from api.schemas import ArtifactOut, ModelOut, PredictIn
+
+router = APIRouter(prefix="/v1/models/{id}", tags=["models"])
+
+CHUNK = 1 << 16
+BYTES = "application/octet-stream"
+PREDICT = json_body("PredictIn", {"inputs": [[5.1, 3.5, 1.4, 0.2]]})
+DOWNLOAD: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The file.", "content": {BYTES: {"schema": {"type": "string", "format": "binary"}}}},
+    304: {"description": "You have this file already."},
+}
+
+Data: TypeAlias = Annotated[dict[str, Any], Depends(read_mapping)]
+IfNoneMatch: TypeAlias = Annotated[str | None, Header(max_length=1000)]
+
+
+@final
+class Format(StrEnum):
+    """Formats a model can be taken away in."""
+
+    SAFETENSORS = "safetensors"
+
+
+@router.get("", responses=problems(404, 409))
+def show_model(job: OwnJob, record: Opened) -> ModelOut:
+    """What the model is, what it takes, and its score."""
+    artifact, model = record.shelf.artifact(job), record.shelf.model(job)
+    base = f"/v1/models/{job.id}"
+    return ModelOut(
+        id=job.id,
+        job=job.id,
+        name=job.name,
+        card=model.card(),
+        request_schema=model.schema(),
+        artifact=ArtifactOut.model_validate(artifact),
+        result=job.result,
+        links={"self": base, "predict": f"{base}/predict", "export": f"{base}/export?format=safetensors"},
+    )
+
+
+@router.post("/predict", openapi_extra=PREDICT, responses=problems(404, 409, 413, 415, 422))
+def predict_samples(job: OwnJob, data: Data, record: Opened) -> dict[str, Any]:
+    """The model's outputs for a list of samples, each as the data set has it; the model's `request_schema` says the shape."""
+    return record.shelf.model(job).predict(parsed(PredictIn, data).inputs)
+
+
+@router.get("/export", response_class=Response, responses=DOWNLOAD | problems(404, 409, 422))
+def export_model(
+    job: OwnJob,
+    record: Opened,
+    format: Annotated[Format, Query(description="The file's format.")] = Format.SAFETENSORS,
+    if_none_match: IfNoneMatch = None,
+) -> Response:
+    """The model as a file, with its SHA-256 as `ETag` and `Repr-Digest`."""
+    artifact = record.shelf.sound(job)
+    digest = base64.b64encode(bytes.fromhex(artifact.sha256)).decode()
+    headers = {
+        "ETag": f'"{artifact.sha256}"',
+        "Repr-Digest": f"sha-256=:{digest}:",
+        "Cache-Control": "private, no-cache",
+    }
+    if f'"{artifact.sha256}"' in (if_none_match or "") or if_none_match == "*":
+        return Response(status_code=304, headers=headers)
+    name = f"{job.id}.{format.value}"
+    headers |= {"Content-Disposition": f'attachment; filename="{name}"', "Content-Length": str(artifact.size)}
+    return StreamingResponse(chunks(record.artifacts.open(artifact)), headers=headers, media_type=BYTES)
+
+
+def chunks(file: BinaryIO) -> Iterator[bytes]:
+    """The file piece by piece, closed at the end."""
+    with file:
+        while piece := file.read(CHUNK):
+            yield piece
