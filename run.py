@@ -195,9 +195,9 @@ def lint() -> None:
         ["lint-imports"],
         ["check-jsonschema", "--builtin-schema", "vendor.compose-spec", "docker-compose.yml"],
     ]
-    failed = [tool[0] for tool in tools if not passes(tool)]
+    failed = [" ".join(tool[:2]) for tool in tools if not passes(tool)]
     if failed:
-        fail(f"not clean: {', '.join(failed)}.")
+        fail(f"not clean: {'; '.join(failed)}.")
 
 
 def passes(tool: List[str]) -> bool:  # noqa: UP006

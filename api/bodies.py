@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from typing import Any, ClassVar, Final, Never, TypeVar, final
+from typing import Any, Final, Never, TypeVar, final
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -29,7 +29,7 @@ _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 class _Plain(yaml.SafeLoader):
     """YAML as far as it means the same as JSON: the 1.2 core schema, no aliases, no dates, no key twice."""
 
-    yaml_implicit_resolvers: ClassVar[Any] = {}
+    yaml_implicit_resolvers: Any = {}  # noqa: RUF012
     level = 0
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:

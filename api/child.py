@@ -13,6 +13,7 @@ from typing import final
 from api import leash
 
 STOP_SECONDS = 10.0
+LONGEST_LOG = 10_000_000  # bytes, looked at whenever the program starts
 
 
 @final
@@ -36,6 +37,8 @@ class Child:
         self._process = self._start()
 
     def _start(self) -> subprocess.Popen[bytes]:
+        if self.log.exists() and self.log.stat().st_size > LONGEST_LOG:
+            self.log.replace(self.log.with_suffix(".old.log"))
         shim = [sys.executable, "-I", "-S", leash.__file__, str(os.getpid())]
         with open(self.log, "ab") as log:
             process = subprocess.Popen(

@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol, final
 
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn
 from rich.table import Table
 from rich.text import Text
@@ -41,34 +42,29 @@ class View(Protocol):
 
 @final
 class Bar:
-    """A live progress bar."""
+    """A live progress bar, and below it where the job stands."""
 
     def __init__(self, console: Console) -> None:
         """Draw on `console`."""
-        columns = (
-            SpinnerColumn(),
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=28),
-            TaskProgressColumn(),
-            TextColumn("{task.fields[state]}", markup=False),
+        self._bar = Progress(
+            SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn()
         )
-        self._progress = Progress(*columns, console=console)
-        self._task = self._progress.add_task("", total=1.0, state="")
-        self._progress.start()
+        self._task = self._bar.add_task("", total=1.0)
+        self._live = Live(self._bar, console=console, refresh_per_second=10)
+        self._live.start()
 
     def show(self, job: JobOut, latest: Mapping[str, float]) -> None:
         """Move the bar."""
-        self._progress.update(
-            self._task, description=job.name, completed=job.progress, state=state_line(job, latest), refresh=True
-        )
+        self._bar.update(self._task, description=job.name, completed=job.progress)
+        self._live.update(Group(self._bar, Text(f"  {state_line(job, latest)}")), refresh=True)
 
     def say(self, text: str) -> None:
         """Print above the bar."""
-        self._progress.console.print(text, markup=False)
+        self._live.console.print(text, markup=False)
 
     def close(self) -> None:
         """Stop drawing."""
-        self._progress.stop()
+        self._live.stop()
 
 
 @final

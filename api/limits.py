@@ -32,7 +32,7 @@ _OTHERS = bytes(set(range(256)) - set(b"[{]}"))
 def depth(body: bytes) -> int:
     """How deep brackets nest in a JSON text, counted without parsing it (a parser would recurse)."""
     brackets = _STRING.sub(b"", body).translate(_BRACKETS, _OTHERS)
-    return max(accumulate(code - 1 for code in brackets), default=0)
+    return max(accumulate((code - 1 for code in brackets), initial=0))
 
 
 @final

@@ -29,14 +29,14 @@ from services.jobs import JobStore
 from services.keys import KeyStore
 from services.settings import Settings, get_settings
 from services.sql.engine import migrate, open_engine
-from workers import doorbell
+from workers.doorbell import ring as ring_doorbell
 
 ANYWHERE = frozenset({"0.0.0.0", "::", ""})
 DRAIN_SECONDS = 3
 """For `uvicorn --timeout-graceful-shutdown`: open event streams would otherwise keep the server from ending."""
 
 
-def create_app(settings: Settings | None = None, ring: Callable[[str], object] = doorbell.ring) -> FastAPI:
+def create_app(settings: Settings | None = None, ring: Callable[[str], object] = ring_doorbell) -> FastAPI:
     """The application; raises Unguarded when a route would be served without a key."""
     settings = settings or get_settings()
     measures = Measures()

@@ -52,7 +52,9 @@ class Shelf:
         artifact = self.artifact(job)
         if artifact.sha256 not in self._sound:
             if not self.artifacts.verify(artifact):
-                raise Conflict("The model file is damaged: its checksum does not fit the record.", hint="Train it again.")
+                raise Conflict(
+                    "The model file is damaged: its checksum does not fit the record.", hint="Train it again."
+                )
             self._sound.add(artifact.sha256)
         return artifact
 

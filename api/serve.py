@@ -23,7 +23,7 @@ from api.child import Child, wait_until
 from services.errors import Conflict, Unavailable
 from services.settings import Settings
 
-READY_SECONDS = 60.0
+READY_SECONDS = 120.0
 LOCK_SECONDS = 0.5
 WATCH_SECONDS = 0.5
 RESTARTS, RESTART_WINDOW = 5, 60.0
@@ -103,9 +103,10 @@ class Stack:
 
 
 def ended(child: Child) -> Unavailable:
-    """The error for a process that will not stay up, with the end of its log."""
-    message = f"The {child.name} ended by itself (exit code {child.exit_code})."
-    return Unavailable(f"{message} The end of {child.log}:\n{child.last_words()}")
+    """The error for a process that does not come up or will not stay up, with the end of its log."""
+    code = child.exit_code
+    what = "does not get ready" if code is None else f"ended by itself (exit code {code})"
+    return Unavailable(f"The {child.name} {what}. The end of {child.log}:\n{child.last_words()}")
 
 
 @contextlib.contextmanager

@@ -8,11 +8,12 @@ from typing import Any
 
 from rich.text import Text
 
-from api import cli, console
+from api import console
 from api.client import Client
 from api.console import duration, out
 from api.schemas import JobOut
 from api.serve import Address
+from api.session import FAILED, complain
 from services.jobs import JobState
 from services.settings import Settings
 
@@ -28,8 +29,8 @@ def show(file: Path, settings: Settings, address: Address, meanwhile: Callable[[
         out.print(f"Posted {nearest(file)} as job {job.id}", markup=False, soft_wrap=True)
         job = console.follow(client, job.id, console.view(out), meanwhile)
         if job.state is not JobState.SUCCEEDED:
-            cli.complain(f"The job ended as {job.state} ({job.reason}): {job.message or ''}")
-            return cli.FAILED
+            complain(f"The job ended as {job.state} ({job.reason}): {job.message or ''}")
+            return FAILED
         print_score(job)
         print_samples(client, job, settings)
         print_the_way_on(job, settings)
@@ -59,7 +60,8 @@ def print_samples(client: Client, job: JobOut, settings: Settings) -> None:
     spread = slice(0, None, max(1, len(data.test) // SAMPLES))
     x, y = data.test.x[spread][:SAMPLES], data.test.y[spread][:SAMPLES]
     predictions = client.predict(job.id, x.tolist())["predictions"]
-    truths = [data.card.classes[int(label)] if data.card.classes else said(label) for label in y]
+    classes, names = data.card.classes, data.card.target_names
+    truths = [classes[int(label)] if classes else said({"values": dict(zip(names, label, strict=True))}) for label in y]
     captions = [f"is {true}, read as {said(one)}" for true, one in zip(truths, predictions, strict=True)]
     out.print()
     if data.card.kind == "image" and max(x.shape[1:3]) <= LARGEST_PICTURE:
@@ -69,12 +71,11 @@ def print_samples(client: Client, job: JobOut, settings: Settings) -> None:
             out.print(f"  {caption}", markup=False)
 
 
-def said(prediction: Any) -> str:
-    """A prediction in few words."""
-    if isinstance(prediction, Mapping):
-        found = prediction.get("class", prediction.get("values"))
-        return said(found) if isinstance(found, Mapping) else str(found)
-    return str(prediction)
+def said(prediction: Mapping[str, Any]) -> str:
+    """A prediction in few words: its class, or its values by name."""
+    if "class" in prediction:
+        return str(prediction["class"])
+    return ", ".join(f"{name} {value:.4g}" for name, value in prediction["values"].items())
 
 
 def picture(image: Any) -> list[str]:

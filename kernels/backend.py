@@ -117,7 +117,7 @@ class _CpuProgram(Program):
         self._stride = -(-max((launch.scratch for launch in launches), default=0) * 8 // 4096) * 4096
         parallel = bool((self._table[:, 3] > 1).any())
         self._scratch = backend.zeros((self._stride * (backend.threads if parallel else 1),), "uint8")
-        self._run = interpreter.run_parallel if parallel else interpreter.run_serial
+        self._run = interpreter.run_parallel() if parallel else interpreter.run_serial
         if parallel:
             interpreter.use_threads(backend.threads)
 

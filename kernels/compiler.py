@@ -7,6 +7,7 @@ because Numba's own cache does not notice an edit in an imported file (numba iss
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
+from kernels import elementary
 from kernels.launch import Deferred, Launch, device, each
 from kernels.source import cpu_launcher, fingerprint, rebind, write
 
@@ -114,6 +116,8 @@ class _CpuFunctions:
     def translate(self, value: Any) -> Any:
         if isinstance(value, Deferred):
             return value.resolve()
+        if value is math:
+            return elementary
         if isinstance(value, device):
             if value not in self._devices:
                 self._devices[value] = njit(**OPTIONS)(rebind(value.function, self.translate))

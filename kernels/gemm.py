@@ -13,6 +13,7 @@ number_like: Any = Deferred("kernels.microkernel", "number_like")
 panel_width: Any = Deferred("kernels.microkernel", "panel_width")
 pointer_like: Any = Deferred("kernels.microkernel", "pointer_like")
 shift: Any = Deferred("kernels.microkernel", "shift")
+strip_width: Any = Deferred("kernels.microkernel", "strip_width")
 transpose_block: Any = Deferred("kernels.microkernel", "transpose_block")
 vector_width: Any = Deferred("kernels.microkernel", "vector_width")
 
@@ -105,6 +106,8 @@ def multiply_blocks(
     if m == 1 and transpose_b:
         dot_rows(a, b, bias, c, left, right, k, has_bias)
         return
+    if m == 1:
+        left = multiply_strips(a, b, bias, c, left, right, n, k, has_bias)
     panels, packed = pointer_like(scratch, a), m > FEW or transpose_b
     band = shift(panels, min(k, DEPTH) * min((n + COLUMN_UNIT - 1) // COLUMN_UNIT * COLUMN_UNIT, WIDTH))
     for j in range(left, right, WIDTH):
@@ -137,6 +140,16 @@ def multiply_panels(
         panel, row = (shift(b, left), n) if left < bare else (shift(panels, left * depth), width)
         multiply(rows, min(width, columns - left), depth, 1, a, a_row, a_step, 0, panel, row, 0,
                  shift(base, left), base_row, has_base, shift(c, left), n)  # fmt: skip
+
+
+@device
+def multiply_strips(a: Any, b: Any, bias: Any, c: Any, left: int, right: int, n: int, k: int, has_bias: int) -> int:
+    """One row times b, read where it lies, in strips; returns the first column that is left over."""
+    width = strip_width(a)
+    while left + width <= right:
+        multiply(1, width, k, 1, a, 1, 1, 0, shift(b, left), n, 0, shift(bias, left), 0, has_bias, shift(c, left), n)
+        left += width
+    return left
 
 
 @device

@@ -7,6 +7,9 @@ address, so nothing is compiled per network and no Python stands between two ste
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
+
 import numba
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +21,7 @@ from kernels.compiler import OPTIONS, call_kernel
 numba.config.THREADING_LAYER = "workqueue"
 
 Table = npt.NDArray[np.int64]
+Run = Callable[[Table, int, int, int], None]
 _SIGNATURE = types.void(types.int64[:, ::1], types.int64, types.int64, types.int64)
 
 
@@ -29,8 +33,7 @@ def run_serial(table: Table, steps: int, scratch: int, _stride: int) -> None:
             call_kernel(table[row, 0], table[row, 1], 0, table[row, 2], scratch)
 
 
-@njit(_SIGNATURE, cache=True, parallel=True, **OPTIONS)
-def run_parallel(table: Table, steps: int, scratch: int, stride: int) -> None:
+def _run_parallel(table: Table, steps: int, scratch: int, stride: int) -> None:
     """Run the whole table `steps` times, each launch in its own number of parts, `stride` scratch bytes apart."""
     for _ in range(steps):
         for row in range(table.shape[0]):
@@ -45,6 +48,14 @@ def run_parallel(table: Table, steps: int, scratch: int, stride: int) -> None:
                     begin = items // unit * part // parts * unit
                     end = items if part == parts - 1 else items // unit * (part + 1) // parts * unit
                     call_kernel(table[row, 0], table[row, 1], begin, end, scratch + part * stride)
+
+
+@cache
+def run_parallel() -> Run:
+    """The runner of parallel programs. Made on first use: making it starts Numba's threads, and a process that has
+    threads should not fork trainers."""
+    made: Run = njit(_SIGNATURE, cache=True, parallel=True, **OPTIONS)(_run_parallel)
+    return made
 
 
 def use_threads(count: int) -> None:

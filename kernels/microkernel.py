@@ -39,6 +39,9 @@ ROWS = 8 if _REGISTERS == 32 else 6
 VECTORS = 2
 """Vectors of a full tile's row."""
 
+STRIP = 8
+"""Vectors of a strip: enough sums side by side to hide the latency of a multiply-add where there is but one row."""
+
 # Numba's own functions carry no types.
 word: Any = intrinsic
 cgutils: Any = _cgutils
@@ -57,6 +60,13 @@ def _lanes(pointer: Any) -> int:
 def panel_width(_context: Any, pointer: Any) -> Any:
     """Columns of a full tile for the pointer's element type, a constant."""
     width = VECTORS * _lanes(pointer)
+    return types.intp(pointer), lambda *_: ir.Constant(_INDEX, width)
+
+
+@word
+def strip_width(_context: Any, pointer: Any) -> Any:
+    """Columns of a strip for the pointer's element type, a constant."""
+    width = STRIP * _lanes(pointer)
     return types.intp(pointer), lambda *_: ir.Constant(_INDEX, width)
 
 
@@ -166,15 +176,20 @@ def _tile(
     _context: Any, rows: Any, columns: Any, depth: Any, hops: Any, a: Any, a_row: Any, a_step: Any, a_hop: Any, b: Any,
     b_step: Any, b_hop: Any, base: Any, base_row: Any, has_base: Any, c: Any, c_row: Any,
 ) -> Any:  # fmt: skip
-    """One tile of `rows` (at most tile_rows) by `columns` (at most a panel): every size has code of its own."""
+    """One tile of `rows` (at most tile_rows) by `columns` (at most a panel): every size has code of its own.
+
+    A single row may also be a strip wide.
+    """
     number, model = types.intp, a
     signature = types.void(*[number] * 4, a, number, number, number, b, number, number, base, number, number, c, number)
 
     def generate(context: Any, builder: Any, _signature: Any, values: Any) -> Any:
         element, (rows, columns) = _element(context, model), values[:2]
-        end, most = builder.append_basic_block("tile.end"), _rows(element)
-        narrow = builder.icmp_signed("<=", columns, ir.Constant(_INDEX, VECTOR_BYTES // _bytes(element)))
-        for vectors, wanted in ((1, narrow), (VECTORS, builder.not_(narrow))):
+        end, lanes = builder.append_basic_block("tile.end"), VECTOR_BYTES // _bytes(element)
+        narrow = builder.icmp_signed("<=", columns, ir.Constant(_INDEX, lanes))
+        long = builder.icmp_signed(">", columns, ir.Constant(_INDEX, VECTORS * lanes))
+        wide = builder.not_(builder.or_(narrow, long))
+        for vectors, most, wanted in ((1, _rows(element), narrow), (VECTORS, _rows(element), wide), (STRIP, 1, long)):
             with builder.if_then(wanted):
                 cases = builder.switch(rows, end)
                 for count in range(1, most + 1):
@@ -297,6 +312,7 @@ def multiply_tiles(
 ) -> None:  # fmt: skip
     """c[i, j] = base[i, j] + sum over h < hops and s < depth of a(i, s, h) b(s, h, j), for j < columns <= panel_width.
 
+    Where there is only one row, `columns` may also be strip_width.
     a(i, s, h) lies at i a_row + s a_step + h a_hop, row (s, h) of b at s b_step + h b_hop. Whole vectors of b are
     read, so its rows are packed with zeros to a full panel where `columns` is less; of c only `columns` are written.
     The base (a bias with base_row 0, or c itself to go on with a sum) counts only if `has_base`.

@@ -13,6 +13,7 @@ from typing import Any, final
 import numpy as np
 
 from kernels.backend import Backend, open_backend
+from kernels.registry import optimizers
 from services import datasets
 from services.artifacts import ArtifactStore
 from services.baseline import baseline
@@ -22,6 +23,7 @@ from services.export.safetensors import digest, pack, unpack
 from services.job_spec import LOSSES, OPTIMIZERS, SCHEDULE_FAMILY, JobSpec
 from services.plan import Clipping, Plan, Recipe
 from services.preflight import Preflight, check
+from services.spec import read_yaml
 from services.train import Diverged, Rows, evaluate, train
 
 Message = dict[str, Any]
@@ -52,6 +54,35 @@ def run(
         return
     yield {"type": "phase", "phase": "finalising"}
     yield workshop.done()
+
+
+PRELOADED = """
+task: classification
+dataset: {name: digits}
+network:
+  layers:
+    - {type: conv2d, filters: 4, kernel_size: 3, activation: relu}
+    - {type: conv2d, filters: 4, kernel_size: 3, activation: tanh}
+    - {type: max_pooling2d}
+    - {type: flatten}
+    - {type: dropout, rate: 0.1}
+    - {type: dense, units: 8, activation: sigmoid}
+    - {type: dense, units: 10, activation: softmax}
+training: {loss: sparse_categorical_crossentropy, optimizer: adam}
+"""
+
+
+def preload() -> None:
+    """Compile (or fetch from the disk cache) the usual kernels on this thread, so that a fork of this process begins
+    to train at once."""
+    job = JobSpec.model_validate(read_yaml(PRELOADED))
+    flight = check(job)
+    for optimizer in ("adam", "sgd"):
+        recipe = Recipe(LOSSES.build(job.training.loss), flight.target, optimizers[optimizer]())
+        plan = Plan(flight.network, open_backend("cpu"), recipe)
+        one = Rows(plan.feed(np.zeros((1, 8, 8, 1), np.float32), np.zeros(1, np.int32)), np.zeros(1, np.int32))
+        for _ in train(plan, one, one, job.training, np.zeros(1, np.float32), flight.metrics):
+            pass
 
 
 def _load(job: JobSpec, datasets_dir: Path) -> Dataset:

@@ -18,7 +18,7 @@ from typing import Any, Final, TypeAlias, final
 
 from services.artifacts import ArtifactStore
 from services.errors import DataError, Invalid, LeaseLost, TrainyardError
-from services.jobs import Artifact, JobState, Reason
+from services.jobs import Artifact, Checkpoint, JobState, Reason
 from services.lease import Lease
 from workers.ledger import Ledger, Pace
 from workers.protocol import (
@@ -251,6 +251,16 @@ def how(status: int) -> str:
     return f"signal {-status}" + (" (out of memory?)" if status == -9 else "")
 
 
+def sound_checkpoint(lease: Lease, store: ArtifactStore) -> Checkpoint | None:
+    """The newest checkpoint whose bytes are as recorded; a damaged one is given up for the one before it."""
+    found = lease.resume_from
+    while found and not store.verify(Artifact("checkpoint", found.path, found.sha256, found.size)):
+        damage = f"The checkpoint of step {found.step} is damaged; going back to the one before it."
+        lease.record([("log", {"level": "warning", "text": damage})])
+        found = lease.give_up_checkpoint()
+    return found
+
+
 def supervise(
     lease: Lease,
     spawner: Spawner,
@@ -263,11 +273,9 @@ def supervise(
     pace: Pace,
 ) -> str:
     """Run one attempt from its claim to its end; returns the job's new state, or `lease_lost`."""
-    job, resume = lease.job, lease.resume_from
-    if resume and not store.verify(Artifact("checkpoint", resume.path, resume.sha256, resume.size)):
-        lease.fail(Reason.INTERNAL_ERROR, f"The checkpoint of step {resume.step} is damaged.")
-        return JobState.FAILED
+    job = lease.job
     try:
+        resume = sound_checkpoint(lease, store)
         request = {
             "job": job.id,
             "attempt": lease.attempt,
@@ -279,6 +287,8 @@ def supervise(
             "datasets_dir": str(datasets_dir),
         }
         trainer = spawner.trainer(request)
+    except LeaseLost:
+        return "lease_lost"
     except (OSError, TrainyardError) as error:
         log.exception("no trainer could be started", extra={"job": job.id})
         return lease.requeue(f"No trainer could be started: {error}", False)

@@ -53,7 +53,7 @@ def show_model(job: OwnJob, record: Opened) -> ModelOut:
 
 @router.post("/predict", openapi_extra=PREDICT, responses=problems(404, 409, 413, 415, 422))
 def predict_samples(job: OwnJob, data: Data, record: Opened) -> dict[str, Any]:
-    """The model's outputs for a list of samples, each as the data set has it; the model's `request_schema` says the shape."""
+    """The model's answers for a list of samples in the units of the data set; `request_schema` says their shape."""
     return record.shelf.model(job).predict(parsed(PredictIn, data).inputs)
 
 

@@ -20,11 +20,12 @@ def operations(document: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     return [(f"{m.upper()} {path}", op) for path, item in document["paths"].items() for m, op in item.items()]
 
 
-def test_the_schema_accepts_a_good_spec_and_refuses_a_bad_one(user: TestClient) -> None:
+def test_the_schema_accepts_a_resolved_spec_and_refuses_a_bad_one(user: TestClient) -> None:
     schema = user.get("/v1/schema/job").json()
-    jsonschema.validate(iris(), schema)
+    resolved = user.post("/v1/jobs/validate", json=iris()).json()["spec"]
+    jsonschema.validate(resolved, schema)
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(iris(colour="blue"), schema)
+        jsonschema.validate(resolved | {"colour": "blue"}, schema)
 
 
 def test_the_catalog_lists_and_documents_everything(user: TestClient) -> None:

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from api import cli, console
-from api.cli import FAILED, UNREACHABLE, WRONG
+from api import cli, console, session
 from api.client import Client
 from api.schemas import JobOut
+from api.session import FAILED, UNREACHABLE, WRONG
 from services.jobs import Reason
 from services.settings import get_settings
 from tests.api.stage import BASE, House, iris
@@ -52,7 +52,7 @@ def served(run: Run, house: House, user: TestClient, monkeypatch: pytest.MonkeyP
         with Client(BASE, house.secrets["user"], transport=user._transport) as client:
             yield client
 
-    monkeypatch.setattr(cli, "connected", connected)
+    monkeypatch.setattr(session, "connected", connected)
     return run
 
 

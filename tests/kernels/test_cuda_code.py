@@ -75,8 +75,8 @@ each_product = pytest.mark.parametrize("launch", PRODUCT_LAUNCHES.values(), ids=
 @pytest.fixture(scope="module", autouse=True)
 def compiled_ahead(request: pytest.FixtureRequest) -> None:
     """Compile what the chosen tests will ask for on all processors; a test by itself would use one."""
-    chosen = {item.callspec.id: item.callspec.params for item in request.session.items if hasattr(item, "callspec")}
-    wanted = {(params["launch"], params["target"]) for params in chosen.values() if {"launch", "target"} <= {*params}}
+    chosen = [item.callspec.params for item in request.session.items if hasattr(item, "callspec")]
+    wanted = [(params["launch"], params["target"]) for params in chosen if {"launch", "target"} <= {*params}]
     missing = {launch for launch, target in wanted if not cubin_path(launch, target).exists()}
     if len(missing) > 8:
         names = [name for name, launch in LAUNCHES.items() if launch in missing]

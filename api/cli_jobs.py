@@ -1,0 +1,164 @@
+"""Commands about jobs, models and data sets; all of them talk to a server."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from api import console, session
+from api.client import Client
+from api.console import out
+from api.session import FAILED, AsJson, JobId, Spec, emit, known, read
+from services.jobs import JobState
+
+app = typer.Typer()
+datasets_app = typer.Typer(help="Built-in data sets.", no_args_is_help=True)
+app.add_typer(datasets_app, name="datasets")
+
+
+@app.command()
+def check(file: Spec, as_json: AsJson = False) -> None:
+    """Check a spec and show its plan: shapes, parameters, cost. Nothing is queued."""
+    with session.connected() as client:
+        plan = client.validate(read(file))
+    emit(plan) if as_json else console.print_plan(plan)
+
+
+@app.command()
+def submit(
+    file: Spec,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Watch the job until it has finished.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Queue a job."""
+    with session.connected() as client:
+        job = client.submit(read(file))
+        if not as_json:
+            out.print(f"queued {job.id}", markup=False)
+        if follow:
+            finish(client, job.id, as_json)
+        elif as_json:
+            emit(job)
+
+
+@app.command()
+def watch(id: JobId = "last", as_json: AsJson = False) -> None:
+    """Watch a job until it has finished; exit code 1 when it did not succeed. With --json: every event, one a line."""
+    with session.connected() as client:
+        finish(client, known(client, id), as_json)
+
+
+def finish(client: Client, id: str, as_json: bool) -> None:
+    """Follow a job to its end and leave with its exit code."""
+    if as_json:
+        for event in client.events(id):
+            print(event.model_dump_json(), flush=True)
+        job = client.get(id)
+    else:
+        job = console.follow(client, id, console.view(out))
+        console.print_job(job)
+    if job.state is not JobState.SUCCEEDED:
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def jobs(
+    state: Annotated[JobState | None, typer.Option(help="Only jobs in this state.")] = None,
+    label: Annotated[str | None, typer.Option(help="Only jobs with this label.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """List jobs, newest first."""
+    with session.connected() as client:
+        found = list(client.list(state=state, label=label, limit=limit))
+    if as_json:
+        return emit(found)
+    columns = ("id", "name", "state", "progress", "data set", "created")
+    rows = [
+        (j.id, j.name, console.state_text(j.state), f"{j.progress:.0%}", j.dataset, console.when(j.created_at))
+        for j in found
+    ]
+    return out.print(console.table(columns, rows))
+
+
+@app.command()
+def show(id: JobId = "last", as_json: AsJson = False) -> None:
+    """Show a job: state, attempts, best values, result."""
+    with session.connected() as client:
+        job = client.get(known(client, id))
+    emit(job) if as_json else console.print_job(job)
+
+
+@app.command()
+def logs(id: JobId = "last", as_json: AsJson = False) -> None:
+    """Print a job's log."""
+    with session.connected() as client:
+        for line in client.logs(known(client, id)):
+            text = f"{console.when(line.at)} {line.level:7} {line.text}"
+            print(line.model_dump_json() if as_json else text)
+
+
+@app.command()
+def cancel(id: JobId, as_json: AsJson = False) -> None:
+    """Discard a job."""
+    with session.connected() as client:
+        job = client.cancel(known(client, id))
+    emit(job) if as_json else out.print(f"{job.id} {job.state if job.finished_at else 'will be cancelled'}")
+
+
+@app.command()
+def stop(id: JobId, as_json: AsJson = False) -> None:
+    """Finish a job now and keep its model."""
+    with session.connected() as client:
+        job = client.stop(known(client, id))
+    emit(job) if as_json else out.print(f"{job.id} will finish now and keep its model")
+
+
+@app.command()
+def predict(id: JobId, file: Spec, as_json: AsJson = False) -> None:
+    """Predict samples: a JSON list, one entry a sample, in the data set's own units."""
+    try:
+        inputs = json.loads(read(file))
+    except ValueError as problem:
+        raise typer.BadParameter(f"{file} is not JSON: {problem}") from None
+    inputs = inputs.get("inputs", inputs) if isinstance(inputs, dict) else inputs
+    if not isinstance(inputs, list):
+        raise typer.BadParameter(f'{file} must hold a list of samples, or {{"inputs": [...]}}')
+    with session.connected() as client:
+        found = client.predict(known(client, id), inputs)
+    emit(found) if as_json else console.print_tree(found)
+
+
+@app.command()
+def export(
+    id: JobId,
+    format: Annotated[str, typer.Option(help="safetensors")] = "safetensors",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File to write; otherwise ID.FORMAT here.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Save a finished job's model to a file."""
+    with session.connected() as client:
+        job = known(client, id)
+        file = client.export(job, output or Path(f"{job}.{format}"), format)
+    emit({"file": str(file), "size": file.stat().st_size}) if as_json else out.print(str(file), markup=False)
+
+
+@datasets_app.command("list")
+def list_datasets(as_json: AsJson = False) -> None:
+    """List the built-in data sets."""
+    with session.connected() as client:
+        cards = client.datasets()
+    rows = [(c.name, c.kind, console.cell(c.input_shape), ", ".join(c.tasks), c.train, c.test, c.title) for c in cards]
+    columns = ("name", "kind", "input", "tasks", "train", "test", "title")
+    emit(cards) if as_json else out.print(console.table(columns, rows))
+
+
+@datasets_app.command("show")
+def show_dataset(name: str, as_json: AsJson = False) -> None:
+    """Describe a data set."""
+    with session.connected() as client:
+        card = client.dataset(name)
+    emit(card) if as_json else console.print_tree(card.model_dump(mode="json"))
