@@ -5,8 +5,11 @@ A server starts it with `uvicorn --factory api.main:create_app --timeout-gracefu
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+import signal
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
 from importlib.resources import files
+from types import FrameType
 from typing import Any
 
 from fastapi import Depends, FastAPI
@@ -76,13 +79,38 @@ async def _lifespan(
     record.bells.start()
     poller = asyncio.create_task(record.stream.run())
     try:
-        yield
+        with _streams_end_on_signals(record.stream):
+            yield
     finally:
         poller.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await poller
         await asyncio.to_thread(record.bells.stop)
         record.jobs.engine.dispose()
+
+
+@contextlib.contextmanager
+def _streams_end_on_signals(stream: Stream) -> Iterator[None]:
+    """Close open event streams as soon as the server is told to end: it waits for them before it ends the lifespan."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    loop, handlers = asyncio.get_running_loop(), {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
+
+    def heard(number: int, frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(stream.close)
+        then = handlers[signal.Signals(number)]
+        if callable(then):
+            then(number, frame)
+
+    for number, handler in handlers.items():
+        if callable(handler):
+            signal.signal(number, heard)
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 def open_record(settings: Settings, measures: Measures, ring: Callable[[str], object]) -> Record:

@@ -38,7 +38,7 @@ class Listener:
     behind: bool = False
 
     def hear(self, event: Event | None) -> None:
-        """Queue `event` (None: the job is gone), or note that there was no room."""
+        """Queue `event` (None: there will be no more), or note that there was no room."""
         if self.queue.full():
             self.behind = True
         else:
@@ -63,7 +63,7 @@ class Channel:
             self.after = event.number
 
     def close(self) -> None:
-        """The job was deleted: send everybody home."""
+        """Send everybody home."""
         for listener in self.listeners:
             listener.hear(None)
 
@@ -76,6 +76,7 @@ class Stream:
         self.jobs, self.seconds = jobs, seconds
         self.channels: dict[str, Channel] = {}
         self._somebody = asyncio.Event()
+        self.closed = False
         self._last, self._swept = -1, 0.0
 
     @property
@@ -92,6 +93,12 @@ class Stream:
             except Exception:
                 logger.exception("events could not be read; trying again")
             await asyncio.sleep(self.seconds)
+
+    def close(self) -> None:
+        """The server is about to end: send every watcher home; they come back with the last number they saw."""
+        self.closed = True
+        for channel in self.channels.values():
+            channel.close()
 
     async def watch(self, tenant: str, job: str, after: int) -> AsyncIterator[Event]:
         """The events of a job numbered above `after`, ending after the one that says it has finished."""
@@ -117,7 +124,7 @@ class Stream:
                     after = event.number
                     if is_last(event):
                         return
-                if await self._over(tenant, job, after):
+                if self.closed or await self._over(tenant, job, after):
                     return
             heard = await listener.queue.get()
             if heard is None:

@@ -105,7 +105,8 @@ class _CpuFunctions:
         kernel = launch.kernel
         source = kernel.body if isinstance(kernel, each) else kernel.cpu
         name, text = cpu_launcher(launch, kinds)
-        inner = njit(**OPTIONS)(rebind(source, self.translate))
+        # A body that is called instead of inlined, because it is long, would never run in a vector loop.
+        inner = njit(**OPTIONS, forceinline=isinstance(kernel, each))(rebind(source, self.translate))
         # Numba's disk cache finds a function again by its module's name.
         scope = {"__name__": __name__, **_WORDS, ("body" if isinstance(kernel, each) else "twin"): inner}
         launcher = write(text, name, scope, source.__code__.co_filename)
@@ -120,7 +121,7 @@ class _CpuFunctions:
             return elementary
         if isinstance(value, device):
             if value not in self._devices:
-                self._devices[value] = njit(**OPTIONS)(rebind(value.function, self.translate))
+                self._devices[value] = njit(**OPTIONS, forceinline=True)(rebind(value.function, self.translate))
             return self._devices[value]
         return value
 
@@ -129,7 +130,7 @@ _cpu_functions = _CpuFunctions()
 
 
 def kind_of(argument: Any, element: str) -> str:
-    """How an argument travels: 'f4*' an array of float32, 'i' an integer, 'f4' a number of the launch's element type."""
+    """How an argument travels: 'f4*' an array of float32, 'i' an integer, 'f4' a number of the launch's type."""
     if isinstance(argument, bool | int):
         return "i"
     if isinstance(argument, float):

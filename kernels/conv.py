@@ -74,6 +74,12 @@ def rows_merge(c: int, s: int, dilation_w: int) -> bool:
 
 
 @device
+def passes(r: int, row: int) -> int:
+    """In how many passes a band goes through a panel: tap row by tap row where it overflows the first-level cache."""
+    return r if r * row > BLOCK else 1
+
+
+@device
 def copy_between_zeros(
     target: Any, source: Any, h: int, w: int, c: int, top: int, rows: int, left: int, columns: int
 ) -> None:
@@ -131,10 +137,15 @@ def forward_bands(
                                -pad_left, wide)  # fmt: skip
             source, pitch = band, wide * c
         for left in range(0, k, width):
-            for i in range(rows):
-                sum_taps(q, min(width, k - left), r, s, c, shift(source, i * stride_h * pitch), stride_w * c,
-                         dilation_h * pitch, dilation_w * c, shift(panels, left * taps), shift(bias, left), 0, has_bias,
-                         shift(y, ((image * p + top + i) * q) * k + left), k)  # fmt: skip
+            columns, to = min(width, k - left), shift(y, (image * p + top) * q * k + left)
+            steps = passes(r, s * c * width)
+            for step in range(steps):
+                a, panel = shift(source, step * dilation_h * pitch), shift(panels, left * taps + step * s * c * width)
+                for i in range(rows):
+                    out = shift(to, i * q * k)
+                    base, base_row, has = (shift(bias, left), 0, has_bias) if step == 0 else (out, k, 1)
+                    sum_taps(q, columns, r // steps, s, c, shift(a, i * stride_h * pitch), stride_w * c,
+                             dilation_h * pitch, dilation_w * c, panel, base, base_row, has, out, k)  # fmt: skip
 
 
 @device
@@ -223,14 +234,17 @@ def input_gradient_panel(
             end = (w - 1 + pad_left - phase_w) // stride_w + 1
             back_h = (first_h * dilation_h - phase_h) // stride_h + (taps_h - 1) * hop_h
             back_w = (first_w * dilation_w - phase_w) // stride_w + (taps_w - 1) * hop_w
-            for u in range(rows):
-                row = (top + u) * stride_h + phase_h - pad_top
-                if 0 <= row < h:
-                    a = shift(dy, ((u - back_h) * wide + begin - back_w) * k)
-                    to = shift(dx, (row * w + begin * stride_w + phase_w - pad_left) * c)
-                    sum_taps(end - begin, columns, taps_h, taps_w, k, a, k, hop_h * wide * k, hop_w * k, panel,
-                             to, 0, 0, to, stride_w * c)  # fmt: skip
-            panel = shift(panel, taps_h * taps_w * k * panel_width(dy))
+            length = taps_w * k * panel_width(dy)
+            steps = passes(taps_h, length)
+            for step in range(steps):
+                for u in range(rows):
+                    row = (top + u) * stride_h + phase_h - pad_top
+                    if 0 <= row < h:
+                        a = shift(dy, ((u - back_h + step * hop_h) * wide + begin - back_w) * k)
+                        to = shift(dx, (row * w + begin * stride_w + phase_w - pad_left) * c)
+                        sum_taps(end - begin, columns, taps_h // steps, taps_w, k, a, k, hop_h * wide * k, hop_w * k,
+                                 shift(panel, step * length), to, stride_w * c, step, to, stride_w * c)  # fmt: skip
+            panel = shift(panel, taps_h * length)
 
 
 def weight_gradient_pieces(

@@ -14,7 +14,7 @@ import numpy as np
 
 from kernels.gemm_grid import matrix
 from kernels.launch import Grid, device
-from kernels.tiled import Factor, Tile, product
+from kernels.tiled import Cut, Factor, product
 
 
 @device
@@ -94,21 +94,21 @@ class Convolution:
         return Factor(device(locate), "inner", wide=k % 4 == 0)
 
 
-def conv_forward_grid(items: int, *numbers: int, tile: Tile | None = None) -> Grid:
+def conv_forward_grid(items: int, *numbers: int, cut: Cut | None = None) -> Grid:
     """y = x ∗ w + b: positions × features, summed over taps. The kernel takes (x, w, b, y)."""
     v = Convolution(*numbers)
     taps = v.r * v.s * v.c
-    return product(v.n * v.p * v.q, v.k, taps, v.patches("inner"), matrix(v.k, taps, "outer"), bool(v.has_bias), tile)
+    return product(v.n * v.p * v.q, v.k, taps, v.patches("inner"), matrix(v.k, taps, "outer"), bool(v.has_bias), cut)
 
 
-def conv_input_gradient_grid(items: int, *numbers: int, tile: Tile | None = None) -> Grid:
+def conv_input_gradient_grid(items: int, *numbers: int, cut: Cut | None = None) -> Grid:
     """dx: input positions × channels, summed over (r, s, k). The kernel takes (dy, w, dx)."""
     v = Convolution(*numbers)
-    return product(v.n * v.h * v.w, v.c, v.r * v.s * v.k, v.spread(), v.turned(), None, tile)
+    return product(v.n * v.h * v.w, v.c, v.r * v.s * v.k, v.spread(), v.turned(), None, cut)
 
 
-def conv_weight_gradient_grid(items: int, *numbers: int, tile: Tile | None = None) -> Grid:
+def conv_weight_gradient_grid(items: int, *numbers: int, cut: Cut | None = None) -> Grid:
     """dw: taps × features, summed over positions in ascending order. The kernel takes (x, dy, dw)."""
     v = Convolution(*numbers)
     positions = v.n * v.p * v.q
-    return product(v.r * v.s * v.c, v.k, positions, v.patches("outer"), matrix(v.k, positions, "outer"), None, tile)
+    return product(v.r * v.s * v.c, v.k, positions, v.patches("outer"), matrix(v.k, positions, "outer"), None, cut)

@@ -23,7 +23,7 @@ import numpy as np
 
 from kernels.compiler import cache_folder
 from kernels.launch import Deferred, Launch, device, each
-from kernels.source import cuda_source, identity, rebind
+from kernels.source import CudaSource, cuda_sources, identity, rebind
 
 Target = tuple[int, int, str]
 
@@ -72,25 +72,26 @@ def _installed(package: str) -> str:
         return "absent"
 
 
-def cubin(launch: Launch, target: Target) -> Cubin:
-    """Assemble a launch for one target, from the cache where it was assembled before."""
-    path = cubin_path(launch, target)
+def cubins(launch: Launch, target: Target) -> list[Cubin]:
+    """Assemble a launch's kernels for one target, from the cache where they were assembled before."""
+    path = cubins_path(launch, target)
     if not path.exists():
-        _write(path, _packed(assemble(ptx(launch), target)))
+        _write(path, b"".join(_packed(assemble(text, target)) for text in ptx(launch)))
     return _unpacked(path.read_bytes())
 
 
-def cubin_path(launch: Launch, target: Target) -> Path:
-    """Where a launch's cubin lies once it is assembled."""
-    return cache_folder() / f"{cuda_key(launch)}.{target_name(target)}.cubin"
+def cubins_path(launch: Launch, target: Target) -> Path:
+    """Where a launch's cubins lie once they are assembled."""
+    return cache_folder() / f"{cuda_key(launch)}.{target_name(target)}.cubins"
 
 
-def ptx(launch: Launch) -> str:
-    """A launch's PTX for the oldest target, from the cache where it was compiled before."""
-    path = cache_folder() / f"{cuda_key(launch)}.ptx"
+def ptx(launch: Launch) -> list[str]:
+    """The PTX of a launch's kernels for the oldest target, from the cache where it was compiled before."""
+    path = cache_folder() / f"{cuda_key(launch)}.ptx.json"
     if not path.exists():
-        _write(path, compile_ptx(launch).encode())
-    return path.read_text()
+        _write(path, json.dumps(compile_ptx(launch)).encode())
+    found: list[str] = json.loads(path.read_bytes())
+    return found
 
 
 def _write(path: Path, data: bytes) -> None:
@@ -101,26 +102,37 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def _packed(made: Cubin) -> bytes:
-    head = {k: v for k, v in asdict(made).items() if k != "code"}
+    head = {k: v for k, v in asdict(made).items() if k != "code"} | {"size": len(made.code)}
     return json.dumps(head).encode() + b"\n" + made.code
 
 
-def _unpacked(data: bytes) -> Cubin:
-    head, _, code = data.partition(b"\n")
-    return Cubin(code=code, **json.loads(head))
+def _unpacked(data: bytes) -> list[Cubin]:
+    found: list[Cubin] = []
+    while data:
+        line, _, rest = data.partition(b"\n")
+        head = json.loads(line)
+        size = head.pop("size")
+        found.append(Cubin(code=rest[:size], **head))
+        data = rest[size:]
+    return found
 
 
-def compile_ptx(launch: Launch) -> str:
-    """Numba at work: a launch's PTX, nothing cached."""
+def compile_ptx(launch: Launch) -> list[str]:
+    """Numba at work: the PTX of a launch's kernels, nothing cached."""
     from numba import cuda
-    from numba.cuda import types
 
     architecture = python_types.SimpleNamespace(compute_capability=OLDEST)
     # A call of a device function makes Numba ask which GPU is current; the target answers instead of a driver.
     with mock.patch("numba.cuda.dispatcher.get_current_device", return_value=architecture):
-        source = cuda_source(launch, _translator(cuda.jit(device=True)))
-        pointers = tuple(types.CPointer(getattr(types, np.dtype(a.dtype).name)) for a in source.arrays)
-        text, _ = cuda.compile_ptx(source.function, pointers, cc=OLDEST, launch_bounds=source.threads)
+        return [_compile(source) for source in cuda_sources(launch, _translator(cuda.jit(device=True)))]
+
+
+def _compile(source: CudaSource) -> str:
+    from numba import cuda
+    from numba.cuda import types
+
+    pointers = tuple(types.CPointer(getattr(types, np.dtype(a.dtype).name)) for a in source.arrays)
+    text, _ = cuda.compile_ptx(source.function, pointers, cc=OLDEST, launch_bounds=source.threads)
     return str(text)
 
 

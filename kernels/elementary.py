@@ -29,9 +29,7 @@ LOWEST, HIGHEST = np.float32(-104), np.float32(89)
 """Below e^x is 0, above it is infinite."""
 
 EXP = tuple(map(np.float32, (0.0013814462, 0.00836878088, 0.0416683943, 0.166665201, 0.499999934)))
-EXPM1 = tuple(
-    map(np.float32, (0.000198498039, 0.00139961782, 0.00833357907, 0.0416653585, 0.16666664, 0.500000039))
-)
+EXPM1 = tuple(map(np.float32, (0.000198498039, 0.00139961782, 0.00833357907, 0.0416653585, 0.16666664, 0.500000039)))
 TANH = tuple(map(np.float32, (-0.00589514035, 0.0207959556, -0.0537838252, 0.133319241, -0.33333298)))
 ERF = tuple(
     map(np.float32, (
@@ -42,19 +40,19 @@ ERFC = tuple(map(np.float32, (0.439941762, -0.973540961, 0.412168904, 0.57647870
 TANH_NEAR, EXPM1_NEAR, ERF_NEAR, ERF_FAR = np.float32(0.6), np.float32(0.5), np.float32(1), np.float32(4)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def bits_of(_context: Any, _number: Any) -> Any:
     """The bits of a float32."""
     return types.int32(types.float32), lambda _c, builder, _s, values: builder.bitcast(values[0], ir.IntType(32))
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def float_of(_context: Any, _bits: Any) -> Any:
     """The float32 of these bits."""
     return types.float32(types.int32), lambda _c, builder, _s, values: builder.bitcast(values[0], ir.FloatType())
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def choose(_context: Any, _condition: Any, _yes: Any, _no: Any) -> Any:
     """One of two float32, both computed: a branch here would keep the loop around it from becoming a vector loop."""
     f = types.float32

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 
 from kernels.launch import Grid, device
-from kernels.tiled import Factor, Tile, product
+from kernels.tiled import Cut, Factor, product
 
 
 def matmul_grid(
@@ -18,7 +18,7 @@ def matmul_grid(
     transpose_a: int,
     transpose_b: int,
     has_bias: int,
-    tile: Tile | None = None,
+    cut: Cut | None = None,
 ) -> Grid:
     """C (m, n) = op(A) (m, k) · op(B) (k, n) + bias (n); a transposed factor lies as (k, m) or (n, k).
 
@@ -26,7 +26,7 @@ def matmul_grid(
     """
     a = matrix(m, k, along="outer" if transpose_a else "inner")
     b = matrix(n, k, along="inner" if transpose_b else "outer")
-    return product(m, n, k, a, b, bool(has_bias), tile)
+    return product(m, n, k, a, b, bool(has_bias), cut)
 
 
 def matrix(outer: int, inner: int, along: Literal["outer", "inner"]) -> Factor:

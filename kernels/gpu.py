@@ -9,17 +9,28 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, final
 
 import numpy as np
 
 from kernels.backend import Backend, BackendUnavailable, Memory, Program
 from kernels.launch import Launch
+from kernels.source import CudaSource, cuda_sources
 
 WIDEST_ACCESS = 16
 """Bytes that one access of a kernel may move; every array must start at a multiple of it."""
 
 REMEDY = "install the CUDA packages: pip install 'trainyard[cuda13]' (or [cuda12] for an older driver)"
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """One kernel ready to launch: configuration, kernel and addresses; `arrays` keeps alive what lies there."""
+
+    call: tuple[Any, ...]
+    arrays: tuple[Any, ...]
 
 
 @final
@@ -33,7 +44,7 @@ class CudaBackend(Backend):
         self.target = _target(self._device.compute_capability)
         self.stream = self._cupy.cuda.Stream(non_blocking=True)
         self.launch_stream = self._core.Stream.from_handle(self.stream.ptr)
-        self._kernels: dict[str, Any] = {}
+        self._kernels: dict[str, list[Any]] = {}
 
     def _open(self, index: int) -> Any:
         try:
@@ -77,21 +88,28 @@ class CudaBackend(Backend):
         free, total = self._device.mem_info
         return Memory(total, free)
 
-    def bind(self, launch: Launch) -> tuple[Any, ...]:
-        """What cuda.core needs to launch it: the configuration, the loaded kernel and one address per array."""
-        from kernels.cuda_compiler import cubin, cuda_key
-        from kernels.source import cuda_source
+    def bind(self, launch: Launch) -> list[Bound]:
+        """A launch's kernels with all that cuda.core needs to launch them."""
+        sources = cuda_sources(launch, lambda word: word, self.zeros)
+        return [self._bind(launch, *pair) for pair in zip(sources, self._loaded(launch), strict=True)]
 
-        key, source = cuda_key(launch), cuda_source(launch, lambda word: word)
-        if key not in self._kernels:
-            made = cubin(launch, self.target)
-            self._kernels[key] = self._core.ObjectCode.from_cubin(made.code).get_kernel(made.name)
+    def _bind(self, launch: Launch, source: CudaSource, kernel: Any) -> Bound:
         config = self._core.LaunchConfig(grid=source.blocks, block=source.threads, shmem_size=source.shared)
-        return config, self._kernels[key], *(_address(array, launch) for array in source.arrays)
+        addresses = tuple(_address(array, launch) for array in source.arrays)
+        return Bound((config, kernel, *addresses), source.arrays)
 
-    def launch(self, bound: tuple[Any, ...]) -> None:
-        """Put one bound launch on the stream."""
-        self._core.launch(self.launch_stream, *bound)
+    def _loaded(self, launch: Launch) -> list[Any]:
+        from kernels import cuda_compiler
+
+        key = cuda_compiler.cuda_key(launch)
+        if key not in self._kernels:
+            made = cuda_compiler.cubins(launch, self.target)
+            self._kernels[key] = [self._core.ObjectCode.from_cubin(m.code).get_kernel(m.name) for m in made]
+        return self._kernels[key]
+
+    def launch(self, bound: Bound) -> None:
+        """Put one bound kernel on the stream."""
+        self._core.launch(self.launch_stream, *bound.call)
 
 
 @final
@@ -99,9 +117,8 @@ class _CudaProgram(Program):
     """The first step runs launch by launch, so that all code is loaded; the second is captured, then replayed."""
 
     def __init__(self, backend: CudaBackend, launches: Sequence[Launch]) -> None:
-        # Launches hold the arrays whose addresses were bound.
-        self._backend, self._launches = backend, tuple(launches)
-        self._bound = [backend.bind(launch) for launch in launches]
+        self._backend = backend
+        self._bound = [bound for launch in launches for bound in backend.bind(launch)]
         self._warm = False
         self._graph: Any = None
 

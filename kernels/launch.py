@@ -51,12 +51,18 @@ class device:
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """How a CUDA twin is spread over the device: `blocks` of `threads`, each block with `shared` bytes on top."""
+    """How a CUDA twin is spread over the device: `blocks` of `threads`, each block with `shared` bytes on top.
+
+    The kernel takes the launch's leading arrays, and after them one of `scratch` floats where it asks for any.
+    `then` is a second kernel over the same arrays and scratch, started when the first is done.
+    """
 
     kernel: Body
     blocks: tuple[int, int, int]
     threads: int
     shared: int = 0
+    scratch: int = 0
+    then: Grid | None = None
 
 
 @final

@@ -23,7 +23,7 @@ from kernels.backend import ALIGNMENT, Backend, CpuBackend, Memory, Program
 from kernels.launch import Deferred, Launch, device, each
 from kernels.simulator_memory import AccessLog, Cells, Clock, SimulationError, Stamp, poisoned
 from kernels.simulator_words import WIDE, CudaWords, Dim3, Lanes, MathWords, NumPyWords, translate_number
-from kernels.source import CudaSource, cuda_source, rebind
+from kernels.source import CudaSource, Zeros, cuda_sources, rebind
 
 STATIC_SHARED = 48 * 1024
 """Bytes of shared memory that a kernel may declare itself; more must be asked for with the launch."""
@@ -94,9 +94,9 @@ class Simulator:
         self._block: _Block | None = None
         self._thread: _Thread | None = None
 
-    def source(self, launch: Launch) -> CudaSource:
-        """A launch in the simulator's words."""
-        return cuda_source(launch, self.translate)
+    def sources(self, launch: Launch, zeros: Zeros = np.zeros) -> list[CudaSource]:
+        """A launch's kernels in the simulator's words."""
+        return cuda_sources(launch, self.translate, zeros)
 
     def translate(self, value: Any) -> Any:
         """What a name in a kernel's source means here."""
@@ -274,6 +274,12 @@ class SimulatedBackend(Backend):
         self._fenced.append((weakref.ref(raw), start, start + count))
         return inner.view(dtype).reshape(shape)
 
+    def scratch(self, shape: tuple[int, ...], dtype: str) -> Any:
+        """Unwritten memory for kernels that ask for some: NaN."""
+        made = self.zeros(shape, dtype)
+        made[...] = np.nan
+        return made
+
     def put(self, array: Any, values: np.ndarray[Any, Any]) -> None:
         """Copy host values into a device array of the same shape."""
         array[...] = values
@@ -306,7 +312,11 @@ def _intact(guard: Any) -> bool:
 class _SimulatedProgram(Program):
     def __init__(self, backend: SimulatedBackend, simulator: Simulator, launches: Sequence[Launch]) -> None:
         self._backend, self._simulator = backend, simulator
-        self._sources = [(simulator.source(launch), not isinstance(launch.kernel, each)) for launch in launches]
+        self._sources = [
+            (source, not isinstance(launch.kernel, each))
+            for launch in launches
+            for source in simulator.sources(launch, backend.scratch)
+        ]
 
     def run(self, steps: int = 1) -> None:
         """Run all launches in order, `steps` times over, and look at the guards."""

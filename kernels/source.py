@@ -15,9 +15,12 @@ from typing import Any, final
 
 import numpy as np
 
-from kernels.launch import Launch, cuda, device, each
+from kernels.launch import Grid, Launch, cuda, device, each
 
 Translate = Callable[[Any], Any]
+
+Zeros = Callable[[tuple[int, ...], str], Any]
+"""A backend's `zeros`: shape and element type to a new array."""
 
 THREADS_PER_BLOCK = 256
 """Threads of a block where a body runs once per thread: full occupancy on every target (CUDA guide, table 27)."""
@@ -66,8 +69,8 @@ def _names(code: types.CodeType) -> list[str]:
 def identity(function: Callable[..., Any]) -> tuple[Any, ...]:
     """What tells one kernel function from another of the same name: its code and what its closure holds."""
     assert isinstance(function, types.FunctionType)
-    cells = tuple(_described(cell.cell_contents) for cell in function.__closure__ or ())
-    return function.__module__, function.__qualname__, _described(function.__code__), cells
+    held = [cell.cell_contents for cell in function.__closure__ or ()] + [*(function.__defaults__ or ())]
+    return function.__module__, function.__qualname__, _described(function.__code__), tuple(map(_described, held))
 
 
 def _described(value: Any) -> Any:
@@ -128,15 +131,22 @@ class CudaSource:
     shared: int = 0
 
 
-def cuda_source(launch: Launch, translate: Translate) -> CudaSource:
-    """A launch's CUDA function over the translated words. A grid's kernel takes the leading arrays alone."""
+def cuda_sources(launch: Launch, translate: Translate, zeros: Zeros = np.zeros) -> list[CudaSource]:
+    """A launch's CUDA functions over the translated words, one after another; `zeros` makes their scratch memory."""
     kernel = launch.kernel
     if isinstance(kernel, each):
-        return CudaSource(_cuda_launcher(launch, translate), tuple(launch.arrays), *_spread(launch))
-    grid = kernel.grid(launch.n, *launch.numbers)
-    function = rebind(grid.kernel, translate)
-    taken = launch.arrays[: function.__code__.co_argcount]
-    return CudaSource(function, tuple(taken), grid.blocks, grid.threads, grid.shared)
+        return [CudaSource(_cuda_launcher(launch, translate), tuple(launch.arrays), *_spread(launch))]
+    grid: Grid | None = kernel.grid(launch.n, *launch.numbers)
+    assert grid is not None
+    scratch = [zeros((grid.scratch,), "float32")] if grid.scratch else []
+    found = []
+    while grid is not None:
+        function = rebind(grid.kernel, translate)
+        # What follows the leading arrays in the launch is the CPU twin's.
+        taken = launch.arrays[: function.__code__.co_argcount - len(scratch)] + scratch
+        found.append(CudaSource(function, tuple(taken), grid.blocks, grid.threads, grid.shared))
+        grid = grid.then
+    return found
 
 
 def _spread(launch: Launch) -> tuple[tuple[int, int, int], int]:

@@ -3,7 +3,8 @@
 A factor is an index map, not an array: `locate(outer, inner)` says where element (outer, inner) lies, or -1 where
 it is zero. A plain matrix, a transposed one, and the patches of an image are then the same thing to the kernel.
 Each block computes one tile of C: its threads carry slices of A and B through shared memory, twice buffered, and
-multiply them from registers. Every sum runs over `inner` in ascending order, so bits depend on shapes alone.
+multiply them from registers. Where tiles are few and sums long (the gradient of a filter sums over every position of
+every image), blocks share a sum and a second kernel adds their parts. The order of every sum depends on shapes alone.
 Scheme: V. Volkov, "Better performance at lower occupancy" (2010); NVIDIA CUTLASS, "Efficient GEMM in CUDA".
 """
 
@@ -15,6 +16,7 @@ from typing import Any, Literal, final
 import numpy as np
 
 from kernels.launch import Body, Deferred, Grid, cuda, device
+from kernels.source import THREADS_PER_BLOCK
 
 load4: Any = Deferred("kernels.wide", "load4")
 store4: Any = Deferred("kernels.wide", "store4")
@@ -23,6 +25,12 @@ put4: Any = Deferred("kernels.wide", "put4")
 
 FILLED = 96
 """Blocks from which a large tile pays: fewer would leave most processors of a large GPU without work."""
+
+PLENTY = 256
+"""Blocks up to which a sum is cut into parts: about two for every processor of a large GPU."""
+
+SHORTEST = 16
+"""Steps that a part has at least; shorter ones would not pay for the second kernel."""
 
 
 @final
@@ -69,49 +77,41 @@ class Factor:
     wide: bool
 
 
+@final
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """How a product is shared out: which tile a block computes, and into how many parts the sum over inner falls."""
+
+    tile: Tile
+    parts: int = 1
+
+
+def cut_for(rows: int, columns: int, inner: int) -> Cut:
+    """The cut for a product of this shape: where tiles alone would leave processors idle, the sum is cut as well."""
+    tile = tile_for(rows, columns)
+    blocks = -(-rows // tile.rows) * -(-columns // tile.columns)
+    return Cut(tile, max(1, min(PLENTY // blocks, inner // (SHORTEST * tile.inner))))
+
+
 def product(
-    rows: int, columns: int, inner: int, a: Factor, b: Factor, bias: bool | None, tile: Tile | None = None
+    rows: int, columns: int, inner: int, a: Factor, b: Factor, bias: bool | None, cut: Cut | None = None
 ) -> Grid:
     """C = A·B (+ bias along columns); C is contiguous, rows × columns.
 
     The kernel takes (a, b, bias, c); where `bias` is None it takes (a, b, c), where it is False it reads none.
+    With more than one part, every part writes a C of its own to scratch memory and a second kernel adds them up.
     """
-    tile = tile or tile_for(rows, columns)
-    steps, across = -(-inner // tile.inner), tile.columns // tile.width
-    pitch_a, pitch_b = tile.rows + 4, tile.columns + 4
-    held = tile.rows * tile.inner // tile.threads, tile.columns * tile.inner // tile.threads
-    carry_a, put_a = _carrier(a, tile.rows, tile)
-    carry_b, put_b = _carrier(b, tile.columns, tile)
-    begin, multiply, finish = _beginner(columns, bool(bias), tile), _multiplier(tile), _finisher(rows, columns, tile)
-    block_rows, block_columns, slice_, height, width = tile.rows, tile.columns, tile.inner, tile.height, tile.width
-    count_a, count_b = held
-
-    def compute(a: Any, b: Any, bias: Any, c: Any) -> None:
-        tiles_a = cuda.shared.array((2, slice_, pitch_a), np.float32, alignment=16)
-        tiles_b = cuda.shared.array((2, slice_, pitch_b), np.float32, alignment=16)
-        held_a = cuda.local.array(count_a, np.float32)
-        held_b = cuda.local.array(count_b, np.float32)
-        sums = cuda.local.array((height, width), np.float32)
-        thread = np.int32(cuda.threadIdx.x)
-        row, column = np.int32(cuda.blockIdx.x * block_rows), np.int32(cuda.blockIdx.y * block_columns)
-        top, left = np.int32(thread // across * 4), np.int32(thread % across * 4)
-        begin(bias, np.int32(column + left), sums)
-        carry_a(a, row, np.int32(0), thread, held_a)
-        carry_b(b, column, np.int32(0), thread, held_b)
-        page = np.int32(0)
-        for step in range(1, steps + 1):
-            put_a(tiles_a, page, thread, held_a)
-            put_b(tiles_b, page, thread, held_b)
-            # One barrier is enough: the page written next was last read before the barrier of this round.
-            cuda.syncthreads()
-            carry_a(a, row, np.int32(step * slice_), thread, held_a)
-            carry_b(b, column, np.int32(step * slice_), thread, held_b)
-            multiply(tiles_a, tiles_b, page, top, left, sums)
-            page = np.int32(1 - page)
-        finish(c, np.int32(row + top), np.int32(column + left), sums)
-
-    blocks = (-(-rows // tile.rows), -(-columns // tile.columns), 1)
-    return Grid(_entry(device(compute), bias is not None), blocks, tile.threads)
+    cut = cut or cut_for(rows, columns, inner)
+    tile, parts = cut.tile, cut.parts
+    compute = _computer(rows, columns, inner, a, b, bool(bias) and parts == 1, cut)
+    blocks = (-(-rows // tile.rows), -(-columns // tile.columns), parts)
+    if parts == 1:
+        return Grid(_entry(compute, bias is not None), blocks, tile.threads)
+    add = _adder(rows, columns, bool(bias), parts)
+    lines = (-(-rows * columns // THREADS_PER_BLOCK), 1, 1)
+    then = Grid(_entry_with_scratch(add, bias is not None), lines, THREADS_PER_BLOCK)
+    first = _entry_with_scratch(compute, bias is not None, to_scratch=True)
+    return Grid(first, blocks, tile.threads, scratch=parts * rows * columns, then=then)
 
 
 def _entry(compute: device, takes_bias: bool) -> Body:
@@ -122,6 +122,83 @@ def _entry(compute: device, takes_bias: bool) -> Body:
         compute(a, b, b, c)
 
     return with_bias if takes_bias else without_bias
+
+
+def _entry_with_scratch(work: device, takes_bias: bool, to_scratch: bool = False) -> Body:
+    """The first kernel of a cut product, which computes into the scratch array, or the second, which adds."""
+
+    def computes_with_bias(a: Any, b: Any, bias: Any, c: Any, scratch: Any) -> None:
+        work(a, b, bias, scratch)
+
+    def computes(a: Any, b: Any, c: Any, scratch: Any) -> None:
+        work(a, b, b, scratch)
+
+    def adds_with_bias(a: Any, b: Any, bias: Any, c: Any, scratch: Any) -> None:
+        work(scratch, bias, c)
+
+    def adds(a: Any, b: Any, c: Any, scratch: Any) -> None:
+        work(scratch, b, c)
+
+    if to_scratch:
+        return computes_with_bias if takes_bias else computes
+    return adds_with_bias if takes_bias else adds
+
+
+def _adder(rows: int, columns: int, has_bias: bool, parts: int) -> device:
+    """C = bias + the parts, in their order; a thread per element."""
+    size = rows * columns
+
+    def add(scratch: Any, bias: Any, c: Any) -> None:
+        item = np.int32(cuda.blockIdx.x * THREADS_PER_BLOCK + cuda.threadIdx.x)
+        if item < size:
+            total = bias[item % columns] if has_bias else np.float32(0)
+            for part in range(parts):
+                total += scratch[part * size + item]
+            c[item] = total
+
+    return device(add)
+
+
+def _computer(rows: int, columns: int, inner: int, a: Factor, b: Factor, has_bias: bool, cut: Cut) -> device:
+    """One block's tile of C; with several parts, block z sums over its share of inner and writes the z-th C."""
+    tile, parts = cut.tile, cut.parts
+    steps, across = -(-inner // tile.inner), tile.columns // tile.width
+    share, size = -(-steps // parts), rows * columns
+    pitch_a, pitch_b = tile.rows + 4, tile.columns + 4
+    count_a, count_b = tile.rows * tile.inner // tile.threads, tile.columns * tile.inner // tile.threads
+    carry_a, put_a = _carrier(a, tile.rows, tile)
+    carry_b, put_b = _carrier(b, tile.columns, tile)
+    begin, multiply, finish = _beginner(columns, has_bias, tile), _multiplier(tile), _finisher(rows, columns, tile)
+    block_rows, block_columns, slice_, height, width = tile.rows, tile.columns, tile.inner, tile.height, tile.width
+
+    def compute(a: Any, b: Any, bias: Any, c: Any) -> None:
+        tiles_a = cuda.shared.array((2, slice_, pitch_a), np.float32, alignment=16)
+        tiles_b = cuda.shared.array((2, slice_, pitch_b), np.float32, alignment=16)
+        held_a = cuda.local.array(count_a, np.float32)
+        held_b = cuda.local.array(count_b, np.float32)
+        sums = cuda.local.array((height, width), np.float32)
+        thread, part = np.int32(cuda.threadIdx.x), np.int32(cuda.blockIdx.z if parts > 1 else 0)
+        row, column = np.int32(cuda.blockIdx.x * block_rows), np.int32(cuda.blockIdx.y * block_columns)
+        top, left = np.int32(thread // across * 4), np.int32(thread % across * 4)
+        first, last = np.int32(part * share), np.int32(part * share + share)
+        if last > steps:
+            last = np.int32(steps)
+        begin(bias, np.int32(column + left), sums)
+        carry_a(a, row, np.int32(first * slice_), thread, held_a)
+        carry_b(b, column, np.int32(first * slice_), thread, held_b)
+        page = np.int32(0)
+        for step in range(first + 1, last + 1):
+            put_a(tiles_a, page, thread, held_a)
+            put_b(tiles_b, page, thread, held_b)
+            # One barrier is enough: the page written next was last read before the barrier of this round.
+            cuda.syncthreads()
+            carry_a(a, row, np.int32(step * slice_), thread, held_a)
+            carry_b(b, column, np.int32(step * slice_), thread, held_b)
+            multiply(tiles_a, tiles_b, page, top, left, sums)
+            page = np.int32(1 - page)
+        finish(c, np.int32(part * size), np.int32(row + top), np.int32(column + left), sums)
+
+    return device(compute)
 
 
 def _carrier(factor: Factor, extent: int, tile: Tile) -> tuple[device, device]:
@@ -197,12 +274,12 @@ def _finisher(rows: int, columns: int, tile: Tile) -> device:
     height, quads, down, across = tile.height, tile.width // 4, _down(tile), _across(tile)
     wide = columns % 4 == 0
 
-    def finish(c: Any, top: int, left: int, sums: Any) -> None:
+    def finish(c: Any, start: int, top: int, left: int, sums: Any) -> None:
         for i in range(height):
             row = np.int32(top + i // 4 * down + i % 4)
             for j in range(0, quads * 4, 4):
                 column = np.int32(left + j // 4 * across)
-                place = np.int32(row * columns + column)
+                place = np.int32(start + row * columns + column)
                 if wide:
                     if row < rows and column < columns:
                         store4(c, place, sums[i, j], sums[i, j + 1], sums[i, j + 2], sums[i, j + 3])

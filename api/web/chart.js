@@ -59,8 +59,10 @@ export class Chart {
   readout(kinds, steps, x, y) {
     const step = this.at === null ? steps[1] : steps[0] + this.at * (steps[1] - steps[0]);
     const near = kinds.map((kind) => [kind, nearest(this.lines[kind], step)]);
-    this.legend.replaceChildren(...near.map(([kind, p]) =>
-      el("span", { class: kind }, el("b", {}, `${NAMES[kind]} ${short(p[1])}`))));
+    // The value of one batch says little by itself: it is named only under the pointer.
+    const told = near.filter(([kind]) => kind !== "batch" || this.at !== null || kinds.length === 1);
+    this.legend.replaceChildren(...told.map(([kind, p]) =>
+      el("span", { class: kind }, el("b", {}, kinds.length > 1 ? `${NAMES[kind]} ${short(p[1])}` : short(p[1])))));
     const dots = near.map(([kind, p]) => svg("circle", { class: kind, r: 4, cx: x(p[0]), cy: y(p[1]) }));
     if (this.at === null) return dots;
     const at = x(near[0][1][0]);

@@ -83,6 +83,7 @@ export class Detail {
     }
     for (const [name, lines] of [...groups].sort(([a], [b]) => rank(a) - rank(b) || a.localeCompare(b))) {
       if (Math.max(...Object.values(lines).map((line) => line.length)) < 2) continue;
+      if (name === "learning_rate" && lines.train.every((p) => p[1] === lines.train[0][1])) continue;
       if (!this.charts.has(name)) {
         this.charts.set(name, new Chart(name));
         this.chartBox.append(this.charts.get(name).node);
@@ -151,7 +152,7 @@ export class Detail {
     const most = Math.max(...rows.map((row) => Math.abs(row.value)), ours.fraction ? 1 : 0) || 1;
     this.result.replaceChildren(el("div", { class: "result" },
       el("div", {}, el("h3", {}, `Test ${words(ours.metric)}`), el("p", { class: "big" }, short(ours.value)), el("p", { class: "sub" }, verdict(rows))),
-      el("div", { class: "bars" }, rows.map((row) => el("div", { class: `bar ${row === ours ? "ours" : "theirs"}` },
+      rows.length > 1 && el("div", { class: "bars" }, rows.map((row) => el("div", { class: `bar ${row === ours ? "ours" : "theirs"}` },
         el("span", {}, row.name), track(Math.abs(row.value) / most), el("span", { class: "value" }, short(row.value)))))));
   }
 }

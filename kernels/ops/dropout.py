@@ -20,18 +20,33 @@ DISCARDED = np.uint64(8)
 
 @each
 def drop(
-    i: int, x: Any, y: Any, clock: Any, stream: int, k0: int, k1: int, size: int, threshold: int, scale: Any
+    i: int,
+    x: Any,
+    y: Any,
+    clock: Any,
+    stream: int,
+    k0: int,
+    k1: int,
+    quarter: int,
+    size: int,
+    threshold: int,
+    scale: Any,
 ) -> None:
-    """Block i, four elements: y = x · scale where the element's 24 random bits reach the threshold, else 0."""
+    """Block i: one element of each quarter, y = x · scale where its 24 random bits reach the threshold, else 0.
+
+    Four elements that lie a quarter apart, not side by side: so neighbouring items touch neighbouring elements.
+    """
     a, b, c, d = philox(i, clock[0], stream, 0, k0, k1)
-    begin = 4 * i
-    y[begin] = x[begin] * scale if np.int32(a >> DISCARDED) >= threshold else ZERO
-    if begin + 1 < size:
-        y[begin + 1] = x[begin + 1] * scale if np.int32(b >> DISCARDED) >= threshold else ZERO
-    if begin + 2 < size:
-        y[begin + 2] = x[begin + 2] * scale if np.int32(c >> DISCARDED) >= threshold else ZERO
-    if begin + 3 < size:
-        y[begin + 3] = x[begin + 3] * scale if np.int32(d >> DISCARDED) >= threshold else ZERO
+    y[i] = x[i] * scale if np.int32(a >> DISCARDED) >= threshold else ZERO
+    k = i + quarter
+    if k < size:
+        y[k] = x[k] * scale if np.int32(b >> DISCARDED) >= threshold else ZERO
+    k += quarter
+    if k < size:
+        y[k] = x[k] * scale if np.int32(c >> DISCARDED) >= threshold else ZERO
+    k += quarter
+    if k < size:
+        y[k] = x[k] * scale if np.int32(d >> DISCARDED) >= threshold else ZERO
 
 
 @each
@@ -69,8 +84,8 @@ class Dropout(Operator):
 
     def _masked(self, f: Frame, source: Any, target: Any) -> Launch:
         size, threshold, scale = source.size, round(self.rate * 2**24), float(1 / (1 - self.rate))
-        keys = key(f.seed)
-        return drop.over(-(-size // 4), source, target, f.clock, f.stream, *keys, size, threshold, scale, work=120)
+        keys, quarter = key(f.seed), -(-size // 4)
+        return drop.over(quarter, source, target, f.clock, f.stream, *keys, quarter, size, threshold, scale, work=120)
 
     @classmethod
     def examples(cls) -> list[Example]:

@@ -75,14 +75,14 @@ class FakeGpu:
     room: int = 1 << 20
     asked: list[str] = field(default_factory=list)
     _buffers: list[Any] = field(default_factory=list)
-    _compiled: dict[bytes, Launch] = field(default_factory=dict)
+    _compiled: dict[bytes, tuple[Launch, int]] = field(default_factory=dict)
     _stream: Any = None
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Take the places of CuPy, cuda.core and the compiler until the test is over."""
         monkeypatch.setitem(sys.modules, "cupy", self._cupy())
         monkeypatch.setitem(sys.modules, "cuda.core", self._core())
-        monkeypatch.setattr(cuda_compiler, "cubin", self._cubin)
+        monkeypatch.setattr(cuda_compiler, "cubins", self._cubins)
 
     def _cupy(self) -> ModuleType:
         module = ModuleType("cupy")
@@ -145,25 +145,25 @@ class FakeGpu:
 
         return SimpleNamespace(launch=replay)
 
-    def _cubin(self, launch: Launch, target: Target) -> Cubin:
+    def _cubins(self, launch: Launch, target: Target) -> list[Cubin]:
         self.asked.append(f"compile for {target}")
-        code = cuda_key(launch).encode()
-        self._compiled[code] = launch
-        return Cubin("kernel", code, 0, 0, 0, 0, 0)
+        codes = [f"{cuda_key(launch)} {k}".encode() for k in range(len(Simulator().sources(launch)))]
+        self._compiled |= {code: (launch, k) for k, code in enumerate(codes)}
+        return [Cubin("kernel", code, 0, 0, 0, 0, 0) for code in codes]
 
     def _load(self, code: bytes) -> Any:
         return SimpleNamespace(get_kernel=lambda name: self._compiled[code])
 
-    def _launch(self, stream: int, config: Any, kernel: Launch, *addresses: int) -> None:
+    def _launch(self, stream: int, config: Any, kernel: tuple[Launch, int], *addresses: int) -> None:
         assert stream == self._stream.ptr, "launched on another stream than the backend's"
-        simulator = Simulator()
-        source = simulator.source(kernel)
+        simulator, (launch, number) = Simulator(), kernel
+        source = simulator.sources(launch)[number]
         assert (config.grid, config.block, config.shmem_size) == (source.blocks, source.threads, source.shared)
         arrays = tuple(self._at(a, like.dtype) for a, like in zip(addresses, source.arrays, strict=True))
         work = replace(source, arrays=arrays)
 
         def compute() -> None:
-            simulator.run(work, isinstance(kernel.kernel, pair))
+            simulator.run(work, isinstance(launch.kernel, pair))
 
         if self._stream.recorded is not None:
             self._stream.recorded.append(compute)

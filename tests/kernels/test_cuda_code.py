@@ -16,10 +16,11 @@ import pytest
 
 from kernels.conv import conv_forward, conv_input_gradient, conv_weight_gradient
 from kernels.conv_grid import Convolution
-from kernels.cuda_compiler import TARGETS, Target, cubin, cubin_path, cuda_key, target_name
+from kernels.cuda_compiler import TARGETS, Target, cubins, cubins_path, cuda_key, target_name
 from kernels.gemm import matmul
 from kernels.launch import Launch, each
-from kernels.source import cuda_source
+from kernels.simulator import STATIC_SHARED
+from kernels.source import cuda_sources
 from tests.kernels.cuda_cases import every_launch
 from tests.kernels.sass import count, opcodes
 
@@ -77,7 +78,7 @@ def compiled_ahead(request: pytest.FixtureRequest) -> None:
     """Compile what the chosen tests will ask for on all processors; a test by itself would use one."""
     chosen = [item.callspec.params for item in request.session.items if hasattr(item, "callspec")]
     wanted = [(params["launch"], params["target"]) for params in chosen if {"launch", "target"} <= {*params}]
-    missing = {launch for launch, target in wanted if not cubin_path(launch, target).exists()}
+    missing = {launch for launch, target in wanted if not cubins_path(launch, target).exists()}
     if len(missing) > 8:
         names = [name for name, launch in LAUNCHES.items() if launch in missing]
         with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
@@ -87,7 +88,7 @@ def compiled_ahead(request: pytest.FixtureRequest) -> None:
 def compile_for_all(name: str) -> None:
     """Put one launch's machine code for every target into the cache."""
     for target in TARGETS:
-        cubin(LAUNCHES[name], target)
+        cubins(LAUNCHES[name], target)
 
 
 def reads_arrays(launch: Launch) -> bool:
@@ -100,22 +101,23 @@ def reads_arrays(launch: Launch) -> bool:
 @each_launch
 @each_target
 def test_the_machine_code_of_a_kernel_is_clean(launch: Launch, target: Target) -> None:
-    made = cubin(launch, target)
-    found = opcodes(made.code)
-    assert (made.stack, made.spills) == (0, 0)
-    assert count(found, "LDL", "STL") == 0, "it keeps an array in local memory"
-    assert made.doubles == 0, "its PTX computes in float64"
-    assert count(found, *DOUBLES) == 0, "it computes in float64"
-    assert not [opcode for opcode in found if ".F64" in opcode], "it converts to float64"
-    assert count(found, "STG") > 0, "it writes nothing"
-    assert count(found, "LDG") > 0 or not reads_arrays(launch), "it reads nothing"
-    assert made.registers * cuda_source(launch, lambda word: word).threads <= REGISTERS
+    for made, source in zip(cubins(launch, target), cuda_sources(launch, lambda word: word), strict=True):
+        found = opcodes(made.code)
+        assert (made.stack, made.spills) == (0, 0)
+        assert count(found, "LDL", "STL") == 0, "it keeps an array in local memory"
+        assert made.doubles == 0, "its PTX computes in float64"
+        assert count(found, *DOUBLES) == 0, "it computes in float64"
+        assert not [opcode for opcode in found if ".F64" in opcode], "it converts to float64"
+        assert count(found, "STG") > 0, "it writes nothing"
+        assert count(found, "LDG") > 0 or not reads_arrays(launch), "it reads nothing"
+        assert made.registers * source.threads <= REGISTERS
+        assert made.shared + source.shared <= STATIC_SHARED
 
 
 @each_product
 @each_target
 def test_a_product_fuses_multiply_and_add_and_reads_from_shared_memory(launch: Launch, target: Target) -> None:
-    found = opcodes(cubin(launch, target).code)
+    found = opcodes(cubins(launch, target)[0].code)
     assert count(found, "FFMA") >= 16
     assert count(found, "LDS") > 0
     assert count(found, "STS") > 0
@@ -126,7 +128,7 @@ def test_a_product_fuses_multiply_and_add_and_reads_from_shared_memory(launch: L
 
 @each_target
 def test_a_large_aligned_product_moves_four_floats_at_a_time(target: Target) -> None:
-    found = opcodes(cubin(LAUNCHES["square.forward"], target).code)
+    found = opcodes(cubins(LAUNCHES["square.forward"], target)[0].code)
     assert found["LDG.E.128"] >= 4 or found["LDG.E.128.SYS"] >= 4
     assert any(opcode.startswith("LDS.") and "128" in opcode for opcode in found)
     assert any(opcode.startswith("STG.E.128") for opcode in found)

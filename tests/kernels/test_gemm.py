@@ -24,10 +24,10 @@ def product(
     """a @ b + bias, the operands stored transposed where asked."""
     (m, k), n, cpu = a.shape, b.shape[1], CpuBackend(threads)
     c = cpu.array(np.full((m, n), np.nan, a.dtype))
-    stored = [cpu.array(np.ascontiguousarray(x.T if turn else x)) for x, turn in ((a, turn_a), (b, turn_b))]
+    left, right = (cpu.array(np.ascontiguousarray(x.T if turn else x)) for x, turn in ((a, turn_a), (b, turn_b)))
     given = None if bias is None else cpu.array(bias)
-    cpu.program([matmul(*stored, c, m, n, k, transpose_a=turn_a, transpose_b=turn_b, bias=given)]).run()
-    return c
+    cpu.program([matmul(left, right, c, m, n, k, transpose_a=turn_a, transpose_b=turn_b, bias=given)]).run()
+    return cpu.get(c)
 
 
 def test_two_by_two_by_hand() -> None:
