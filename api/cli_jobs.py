@@ -74,10 +74,9 @@ def jobs(
         found = list(client.list(state=state, label=label, limit=limit))
     if as_json:
         return emit(found)
-    columns = ("id", "name", "state", "progress", "data set", "created")
+    columns = ("id", "name", "state", "done", "created")
     rows = [
-        (j.id, j.name, console.state_text(j.state), f"{j.progress:.0%}", j.dataset, console.when(j.created_at))
-        for j in found
+        (j.id, j.name, console.state_text(j.state), f"{j.progress:.0%}", f"{j.created_at:%m-%d %H:%M}") for j in found
     ]
     return out.print(console.table(columns, rows))
 
@@ -127,7 +126,7 @@ def predict(id: JobId, file: Spec, as_json: AsJson = False) -> None:
         raise typer.BadParameter(f'{file} must hold a list of samples, or {{"inputs": [...]}}')
     with session.connected() as client:
         found = client.predict(known(client, id), inputs)
-    emit(found) if as_json else console.print_tree(found)
+    emit(found) if as_json else console.print_predictions(found)
 
 
 @app.command()

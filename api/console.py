@@ -21,6 +21,8 @@ from services.jobs import TERMINAL, JobState
 POLL_SECONDS = 0.25
 LAST_WORDS_SECONDS = 2.0
 LINE_SECONDS = 2.0
+LONGEST_LIST = 12
+PLAN = ("name", "input_shape", "output_shape", "parameters", "flops", "bytes")
 COLOURS = {"queued": "yellow", "running": "cyan", "succeeded": "green", "failed": "red", "cancelled": "magenta"}
 
 out = Console(highlight=False)
@@ -169,7 +171,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:
     """A plain table; text columns keep their words."""
     made = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        made.add_column(column, overflow="fold")
+        made.add_column(column, overflow="fold", no_wrap=column == "id")
     for row in rows:
         made.add_row(*(cell if isinstance(cell, Text) else Text("" if cell is None else str(cell)) for cell in row))
     return made
@@ -199,14 +201,27 @@ def print_job(job: JobOut) -> None:
 
 
 def print_tree(values: Mapping[str, Any], depth: int = 0) -> None:
-    """Nested values, one a line; long lists only by their length."""
+    """Nested values, one a line; long lists and lists of tables only by their length."""
     for name, value in values.items():
+        line = f"{'  ' * depth}{name}  {'' if isinstance(value, Mapping) else brief(value)}"
+        out.print(line.rstrip(), markup=False, soft_wrap=True)
         if isinstance(value, Mapping):
-            out.print(f"{'  ' * depth}{name}", markup=False)
             print_tree(value, depth + 1)
-        else:
-            text = f"({len(value)} values)" if isinstance(value, list) and len(value) > 12 else number(value)
-            out.print(f"{'  ' * depth}{name}  {text}", markup=False)
+
+
+def brief(value: Any) -> str:
+    """A value in one line."""
+    if isinstance(value, list) and (len(value) > LONGEST_LIST or any(isinstance(item, Mapping) for item in value)):
+        return f"({len(value)} entries)"
+    return ", ".join(map(str, value)) if isinstance(value, list) else number(value)
+
+
+def print_predictions(found: Mapping[str, Any]) -> None:
+    """One line a sample: its class and how sure the model is, or its values."""
+    for one in found["predictions"]:
+        sure = [f"{other['class']} {other['probability']:.4f}" for other in one.get("top", [])]
+        values = [f"{name} {value:.5g}" for name, value in one.get("values", {}).items()]
+        out.print("  ".join(sure or values), markup=False, soft_wrap=True)
 
 
 def number(value: Any) -> str:
@@ -222,9 +237,11 @@ def when(at: Any) -> str:
 def print_plan(plan: PlanOut) -> None:
     """A checked spec: what each layer makes of its input, and what it all costs."""
     layers = plan.outline.get("layers") or []
-    if layers:
-        columns = [name for name in layers[0] if not isinstance(layers[0][name], Mapping)]
-        out.print(table(columns, [[cell(layer.get(name)) for name in columns] for layer in layers]))
+    out.print(
+        table(
+            [name.removesuffix("_shape") for name in PLAN], [[cell(layer[name]) for name in PLAN] for layer in layers]
+        )
+    )
     print_tree({name: value for name, value in plan.outline.items() if name != "layers"})
     fits = f"{len(plan.workers)} worker(s) fit" if plan.workers else f"waits for {plan.queue.waiting_for}"
     out.print(f"[green]The spec is right.[/green] {fits}; position {plan.queue.position} in the queue.")

@@ -12,8 +12,8 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import problem
+from services.documents import DEPTH
 
-DEPTH: Final = 32
 LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
 SAFE_HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",

@@ -8,9 +8,9 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 
-from api.bodies import YAML_BYTES
 from api.errors import PROBLEM
 from api.schemas import PredictIn, Problem
+from services.documents import YAML_BYTES
 
 TITLE: Final = "Trainyard"
 VERSION: Final = "1"

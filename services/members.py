@@ -50,7 +50,8 @@ class Family:
         models = [self.model(cls) for cls in self.members.values()]
         union = reduce(or_, models) if len(models) > 1 else models[0]
         told_apart = Annotated[union, Discriminator("type")] if len(models) > 1 else union
-        return Annotated[told_apart, BeforeValidator(self.normalise)]
+        written = told_apart | Literal[tuple(self.names)]
+        return Annotated[told_apart, BeforeValidator(self.normalise, json_schema_input_type=written)]
 
     def model(self, cls: type[Any]) -> type[BaseModel]:
         """The model of one member."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from services import datasets
+from services.documents import from_yaml
 from services.errors import Invalid, Mistake
 from services.job_spec import (
     ACTIVATIONS,
@@ -25,28 +25,13 @@ from services.metrics import METRICS
 from services.mistakes import mistakes_of
 from services.preflight import review
 
-__all__ = ["catalog", "job_schema", "parse_job", "read_yaml"]
-
-
-def read_yaml(text: str) -> Any:
-    """YAML (or JSON) text as plain data; Invalid says at which line it goes wrong. Aliases are refused: a few of
-    them can unfold to gigabytes."""
-    try:
-        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
-            hint = "Write the part out where it is used."
-            raise Invalid([Mistake("", "yaml_alias", "aliases (*name) are not accepted", hint)])
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or "it nests too deeply or holds an impossible value"
-        raise Invalid([Mistake("", "yaml", f"this is not YAML{where}: {problem}")]) from error
+__all__ = ["catalog", "job_schema", "parse_job"]
 
 
 def parse_job(data: Mapping[str, Any] | str) -> JobSpec:
     """A job spec from a mapping or from YAML text. Invalid carries every mistake: form, names, shapes and sense."""
     if isinstance(data, str):
-        data = read_yaml(data)
+        data = from_yaml(data.encode("utf-8", "surrogatepass"))
     if not isinstance(data, Mapping):
         hint = "Begin with task:, dataset:, network: and training:."
         raise Invalid([Mistake("", "not_an_object", "a job is an object with named parts", hint)])

@@ -18,12 +18,12 @@ from services import datasets
 from services.artifacts import ArtifactStore
 from services.baseline import baseline
 from services.datasets import Dataset, Part, Split
+from services.documents import from_yaml
 from services.events import Cursor, EpochEnded, Finished, Standing, Started, WindowEnded
 from services.export.safetensors import digest, pack, unpack
 from services.job_spec import LOSSES, OPTIMIZERS, SCHEDULE_FAMILY, JobSpec
 from services.plan import Clipping, Plan, Recipe
 from services.preflight import Preflight, check
-from services.spec import read_yaml
 from services.train import Diverged, Rows, evaluate, train
 
 Message = dict[str, Any]
@@ -75,7 +75,7 @@ training: {loss: sparse_categorical_crossentropy, optimizer: adam}
 def preload() -> None:
     """Compile (or fetch from the disk cache) the usual kernels on this thread, so that a fork of this process begins
     to train at once."""
-    job = JobSpec.model_validate(read_yaml(PRELOADED))
+    job = JobSpec.model_validate(from_yaml(PRELOADED.encode()))
     flight = check(job)
     for optimizer in ("adam", "sgd"):
         recipe = Recipe(LOSSES.build(job.training.loss), flight.target, optimizers[optimizer]())

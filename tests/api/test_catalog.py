@@ -1,11 +1,13 @@
 """The catalog, the data sets, and the OpenAPI document that ties them to the routes."""
 
+from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
 from starlette.testclient import TestClient
 
+from services.documents import from_yaml
 from tests.api.stage import House, iris
 
 
@@ -24,6 +26,9 @@ def test_the_schema_accepts_a_resolved_spec_and_refuses_a_bad_one(user: TestClie
     schema = user.get("/v1/schema/job").json()
     resolved = user.post("/v1/jobs/validate", json=iris()).json()["spec"]
     jsonschema.validate(resolved, schema)
+    jsonschema.validate(iris(), schema)
+    for example in Path("examples").glob("*.yaml"):
+        jsonschema.validate(from_yaml(example.read_bytes()), schema)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(resolved | {"colour": "blue"}, schema)
 

@@ -127,7 +127,7 @@ def test_a_network_without_weights_is_refused() -> None:
             },
             "training.learning_rate_schedule",
         ),
-        ({"dataset__preprocessing": [{"type": "normalization", "mean": [0.0]}]}, "dataset.preprocessing[0].mean"),
+        ({"dataset__preprocessing": [{"type": "normalization", "mean": [0.0]}]}, "dataset.preprocessing[0]"),
         ({"network__layers": [{"type": "dense", "units": 3, "kernel_initializer": "glorot"}]}, "network.layers[0]"),
         ({"dataset__split": {"train": 0.9, "validation": 0.3}}, "dataset.split"),
     ],

@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from services.documents import from_yaml
 from services.errors import Invalid, Mistake
-from services.spec import catalog, job_schema, parse_job, read_yaml
+from services.spec import catalog, job_schema, parse_job
 from tests.services.jobs_to_post import IRIS, changed
 
 EXAMPLES = sorted(Path("examples").glob("*.yaml"))
@@ -114,7 +115,7 @@ def test_durations_are_text_or_seconds(text: Any, seconds: float) -> None:
 )
 def test_text_that_is_not_plain_yaml_is_refused_with_a_reason(text: str) -> None:
     with pytest.raises(Invalid):
-        read_yaml(text)
+        from_yaml(text.encode())
 
 
 @pytest.mark.parametrize("data", ["", "5", "[]", None, 7, [], "text"])
@@ -127,8 +128,10 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=8,
 )
-PLACES = ["name", "task", "dataset", "dataset__name", "dataset__split", "network", "network__layers", "training",
-          "training__loss", "training__optimizer", "training__batch_size", "training__metrics", "resources"]  # fmt: skip
+PLACES = [
+    *("name", "task", "dataset", "dataset__name", "dataset__split", "network", "network__layers", "resources"),
+    *("training", "training__loss", "training__optimizer", "training__batch_size", "training__metrics"),
+]
 
 
 @settings(max_examples=150, deadline=None)

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from api.bodies import YAML_BYTES, from_json, from_yaml
+from services.documents import YAML_BYTES, from_json, from_yaml
 from services.errors import Invalid
 
 
