@@ -32,11 +32,13 @@ class Param:
 class Signature:
     """The arrays an operator needs beside its inputs.
 
-    `params` are trained; `saved` is kept from forward to backward; `scratch` is used within one pass.
+    `params` are trained; `state` is kept from step to step and with the model but not trained (running averages);
+    `saved` is kept from forward to backward; `scratch` is used within one pass.
     """
 
     output: TensorSpec
     params: Mapping[str, Param] = field(default_factory=dict)
+    state: Mapping[str, Param] = field(default_factory=dict)
     saved: Mapping[str, TensorSpec] = field(default_factory=dict)
     scratch: Mapping[str, TensorSpec] = field(default_factory=dict)
 
