@@ -117,6 +117,8 @@ class Model:
         return row
 
     def _said(self, row: Floats) -> dict[str, Any]:
+        if self.about["task"] == "autoencoder":
+            return {"output": row.tolist()}
         if self.classes is None:
             return {"values": dict(zip(self.about["target_names"], map(float, row.ravel()), strict=False))}
         chances = _chances(row)

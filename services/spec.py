@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -49,7 +49,7 @@ def _sense(data: Mapping[str, Any]) -> list[Mistake]:
     """What is wrong with the meaning of those parts whose form is right."""
     parts = {name: _part(model, data.get(name)) for name, model in SECTIONS.items()}
     task = data.get("task") if isinstance(data.get("task"), str) else None
-    known_task = task if task in ("classification", "regression") else None
+    known_task = task if task in get_args(JobSpec.model_fields["task"].annotation) else None
     mistakes, _ = review(known_task, parts["dataset"], parts["network"], parts["training"])  # type: ignore[arg-type]
     return mistakes
 
