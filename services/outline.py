@@ -94,7 +94,9 @@ class Outline:
 def outline(layer_specs: Sequence[Any], x: TensorSpec) -> Outline:
     """Ask every operator for its shapes, in order; Invalid names the layer whose input does not fit, and the remedy."""
     nodes: list[Node] = []
-    for path, name, operator in _operators(layer_specs):
+    operators = _operators(layer_specs)
+    _check_names(operators)
+    for path, name, operator in operators:
         try:
             signature = operator.infer(x)
         except ShapeError as error:
@@ -104,6 +106,17 @@ def outline(layer_specs: Sequence[Any], x: TensorSpec) -> Outline:
         nodes.append(Node(path, name, operator, x, signature))
         x = signature.output
     return Outline(tuple(nodes), tuple(_segments(nodes)))
+
+
+def _check_names(operators: Sequence[tuple[str, str, Operator]]) -> None:
+    taken: dict[str, str] = {}
+    mistakes = [
+        Mistake(f"{path}.name", "name_taken", f"{taken[name]} is called {name!r} already", "Choose another name.")
+        for path, name, _ in operators
+        if taken.setdefault(name, path) != path
+    ]
+    if mistakes:
+        raise Invalid(mistakes)
 
 
 def _check_starts(path: str, signature: Signature) -> None:

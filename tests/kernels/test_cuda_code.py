@@ -7,6 +7,7 @@ loads computes the right numbers in every simulator; only its machine code tells
 from __future__ import annotations
 
 import dis
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -16,13 +17,13 @@ import pytest
 
 from kernels.conv import conv_forward, conv_input_gradient, conv_weight_gradient
 from kernels.conv_grid import Convolution
-from kernels.cuda_compiler import TARGETS, Target, cubins, cubins_path, cuda_key, target_name
+from kernels.cuda_compiler import TARGETS, Target, cubins, cuda_key, target_name
 from kernels.gemm import matmul
 from kernels.launch import Launch, each
 from kernels.simulator import STATIC_SHARED
 from kernels.source import cuda_sources
 from tests.kernels.cuda_cases import every_launch
-from tests.kernels.sass import count, opcodes
+from tests.kernels.sass import KNOWN, count, opcodes
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -74,21 +75,19 @@ each_product = pytest.mark.parametrize("launch", PRODUCT_LAUNCHES.values(), ids=
 
 
 @pytest.fixture(scope="module", autouse=True)
-def compiled_ahead(request: pytest.FixtureRequest) -> None:
-    """Compile what the chosen tests will ask for on all processors; a test by itself would use one."""
-    chosen = [item.callspec.params for item in request.session.items if hasattr(item, "callspec")]
-    wanted = [(params["launch"], params["target"]) for params in chosen if {"launch", "target"} <= {*params}]
-    missing = {launch for launch, target in wanted if not cubins_path(launch, target).exists()}
-    if len(missing) > 8:
-        names = [name for name, launch in LAUNCHES.items() if launch in missing]
+def inspected(request: pytest.FixtureRequest) -> None:
+    """Compile and disassemble what the chosen tests will ask for on all processors; by themselves they use one."""
+    chosen = [item.callspec.params.get("launch") for item in request.session.items if hasattr(item, "callspec")]
+    names = [name for name, launch in LAUNCHES.items() if any(launch is one for one in chosen)]
+    if len(names) > 8:
         with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
-            list(pool.map(compile_for_all, names, chunksize=4))
+            for found in pool.map(inspect, names, chunksize=4):
+                KNOWN.update(found)
 
 
-def compile_for_all(name: str) -> None:
-    """Put one launch's machine code for every target into the cache."""
-    for target in TARGETS:
-        cubins(LAUNCHES[name], target)
+def inspect(name: str) -> dict[bytes, Counter[str]]:
+    """One launch's kernels for every target, compiled into the cache, and their instructions."""
+    return {made.code: opcodes(made.code) for target in TARGETS for made in cubins(LAUNCHES[name], target)}
 
 
 def reads_arrays(launch: Launch) -> bool:

@@ -130,6 +130,10 @@ def test_a_network_without_weights_is_refused() -> None:
         ({"dataset__preprocessing": [{"type": "normalization", "mean": [0.0]}]}, "dataset.preprocessing[0]"),
         ({"network__layers": [{"type": "dense", "units": 3, "kernel_initializer": "glorot"}]}, "network.layers[0]"),
         ({"dataset__split": {"train": 0.9, "validation": 0.3}}, "dataset.split"),
+        (
+            {"network__layers": [{"type": "dense", "units": 3, "name": n} for n in ("dense_1", "dense_1")]},
+            "network.layers[1].name",
+        ),
     ],
 )
 def test_parts_that_do_not_fit_each_other_are_named(change: dict[str, Any], path: str) -> None:
