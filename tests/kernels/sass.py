@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
 import re
 import subprocess
 import tempfile
@@ -9,6 +12,8 @@ from collections import Counter
 from functools import cache
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
+
+from kernels.compiler import cache_folder
 
 _INSTRUCTION = re.compile(r"/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9_.]*)")
 
@@ -23,15 +28,15 @@ def disassembler() -> str | None:
     return str(found[0].locate()) if found else None
 
 
-KNOWN: dict[bytes, Counter[str]] = {}
-"""Cubins that were disassembled already, here or by another process that sent what it found."""
-
-
+@cache
 def opcodes(code: bytes) -> Counter[str]:
-    """How often each opcode, suffixes and all, stands in a cubin; padding left out."""
-    if code not in KNOWN:
-        KNOWN[code] = _disassembled(code)
-    return KNOWN[code]
+    """How often each opcode, suffixes and all, stands in a cubin; padding left out. Kept beside the compiled kernels."""
+    path = cache_folder() / f"{hashlib.sha256(code).hexdigest()}.opcodes.json"
+    if not path.exists():
+        draft = path.with_suffix(f".{os.getpid()}")
+        draft.write_text(json.dumps(_disassembled(code)))
+        draft.replace(path)
+    return Counter(json.loads(path.read_text()))
 
 
 def _disassembled(code: bytes) -> Counter[str]:
