@@ -30,7 +30,7 @@ def disassembler() -> str | None:
 
 @cache
 def opcodes(code: bytes) -> Counter[str]:
-    """How often each opcode, suffixes and all, stands in a cubin; padding left out. Kept beside the compiled kernels."""
+    """How often each opcode, suffixes and all, stands in a cubin, padding left out; kept beside compiled kernels."""
     path = cache_folder() / f"{hashlib.sha256(code).hexdigest()}.opcodes.json"
     if not path.exists():
         draft = path.with_suffix(f".{os.getpid()}")
