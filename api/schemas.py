@@ -232,11 +232,20 @@ class LogPage(BaseModel):
 
 
 @final
+class EstimateOut(Shape):
+    """How long a job will train, worked out from the most alike of your finished jobs."""
+
+    seconds: float
+    based_on: str = Field(description="Id of that job.")
+
+
+@final
 class PlanOut(BaseModel):
     """What a spec would do, without doing it; the outline has shapes, parameters, FLOPs and bytes."""
 
     outline: Document
     spec: Document = Field(description="The spec with every default filled in.")
+    estimate: EstimateOut | None = Field(description="Missing until a job of yours has finished.")
     workers: list[str] = Field(description="Ids of the workers that this job fits.")
     queue: QueueOut
 

@@ -8,7 +8,8 @@ from starlette.concurrency import run_in_threadpool
 from api.bodies import body_sha, read_mapping
 from api.deps import Canceller, JobId, Opened, OwnJob, Reader, Record, Submitter
 from api.openapi import problems, spec_body
-from api.schemas import JobOut, JobPage, JobRow, PlanOut, QueueOut
+from api.schemas import EstimateOut, JobOut, JobPage, JobRow, PlanOut, QueueOut
+from services.estimate import estimate
 from services.job_spec import JobSpec
 from services.jobs import Job, JobState
 from services.keys import Key
@@ -27,6 +28,7 @@ IdempotencyKey: TypeAlias = Annotated[
 Label: TypeAlias = Annotated[str | None, Query(max_length=100, pattern=r"^[^\x00]*$")]
 Cursor: TypeAlias = Annotated[str | None, Query(max_length=200, pattern=r"^[\x21-\x7e]*$")]
 SEEN_SECONDS = 60.0
+COMPARED = 50
 
 
 @router.post("/validate", openapi_extra=spec_body(), responses=problems(413, 415, 422))
@@ -38,7 +40,15 @@ def validate_job(data: Data, caller: Submitter, record: Opened) -> PlanOut:
     fitting = [w.id for w in workers if device in {"auto", w.device.kind}]
     waiting_for = None if fitting else f"a worker with device {device}"
     queue = QueueOut(position=record.fleet.queue().depth.get("queued", 0) + 1, waiting_for=waiting_for)
-    return PlanOut(outline=plan.outline, spec=wanted.model_dump(mode="json"), workers=fitting, queue=queue)
+    done = record.jobs.find(caller.tenant, state=JobState.SUCCEEDED, limit=COMPARED).items
+    guess = estimate(done, plan.outline)
+    return PlanOut(
+        outline=plan.outline,
+        spec=wanted.model_dump(mode="json"),
+        estimate=None if guess is None else EstimateOut.model_validate(guess),
+        workers=fitting,
+        queue=queue,
+    )
 
 
 @router.post("", status_code=202, openapi_extra=spec_body(), responses=problems(413, 415, 422, 429, 507))
