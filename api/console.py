@@ -244,7 +244,8 @@ def print_plan(plan: PlanOut) -> None:
     )
     print_tree({name: value for name, value in plan.outline.items() if name != "layers"})
     fits = f"{len(plan.workers)} worker(s) fit" if plan.workers else f"waits for {plan.queue.waiting_for}"
-    out.print(f"[green]The spec is right.[/green] {fits}; position {plan.queue.position} in the queue.")
+    takes = f"; about {plan.estimate.seconds:,.0f} s of training" if plan.estimate else ""
+    out.print(f"[green]The spec is right.[/green] {fits}; position {plan.queue.position} in the queue{takes}.")
 
 
 def cell(value: Any) -> str:

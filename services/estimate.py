@@ -20,7 +20,7 @@ class Estimate:
 
 
 def estimate(finished: Iterable[Job], outline: Mapping[str, Any]) -> Estimate | None:
-    """t = steps · t' · f/f', with t' and f' the seconds and operations per step of the finished job whose f' is nearest.
+    """t = steps · t' · f/f', with t' and f' seconds and operations per step of the finished job with the nearest f'.
 
     None before the first job has finished.
     """
