@@ -26,6 +26,7 @@ Floats = npt.NDArray[np.float32]
 ROWS_AT_ONCE = 64
 MAX_ROWS = 1024
 _TOP = 5
+_IRREGULAR = "these are not numbers in a regular shape"
 
 
 @final
@@ -36,6 +37,9 @@ class Model:
         weights, about = unpack(path)
         self.about = about
         self.shape: tuple[int, ...] = tuple(about["input_shape"])
+        # An image may leave its single channel out, and a row may come as one flat list.
+        squeezed = self.shape[:-1] if self.shape[-1] == 1 else self.shape
+        self._shapes = {self.shape, squeezed, (math.prod(self.shape),)}
         self.pipeline = Pipeline.from_json(about["preprocessing"])
         self.classes: list[str] | None = about["classes"]
         network = TypeAdapter(NetworkSpec).validate_python(about["network"])
@@ -106,12 +110,16 @@ class Model:
         return np.stack(rows)
 
     def _row(self, values: Any) -> Floats:
-        array = np.asarray(values)
+        try:
+            array = np.asarray(values)
+        except ValueError:
+            raise ValueError(_IRREGULAR) from None
         if array.dtype.kind not in "iuf":
-            raise ValueError("these are not numbers in a regular shape")
-        if array.size != math.prod(self.shape):
+            raise ValueError(_IRREGULAR)
+        if array.shape not in self._shapes:
             raise ValueError(f"the row has shape {list(array.shape)}")
-        row = array.astype(np.float32).reshape(self.shape)
+        with np.errstate(over="ignore"):
+            row = array.astype(np.float32).reshape(self.shape)
         if not np.isfinite(row).all():
             raise ValueError("a number is not finite in float32")
         return row

@@ -105,31 +105,43 @@ def check(spec: JobSpec) -> Preflight:
 
 
 def review(
-    task: str | None, dataset: DatasetSpec | None, network: NetworkSpec | None, training: TrainingSpec | None
+    task: str | None,
+    dataset: DatasetSpec | None,
+    network: NetworkSpec | None,
+    training: TrainingSpec | None,
+    *,
+    whole: bool = True,
 ) -> tuple[list[Mistake], Preflight | None]:
-    """Check the sections that are well-formed (None = not) against each other."""
+    """Check the sections that are well-formed (None = not) against each other.
+
+    Not `whole`: the network breaks off before a layer that is not well-formed. A `training.loss` of None is not either.
+    """
     found = _Found()
-    known = found.of(lambda: _data(task, dataset)) if dataset else None
-    names = found.of(lambda: _metric_names(task, training)) if training else None
+    card = found.of(lambda: _card(dataset)) if dataset else None
+    sizes = found.of(lambda: _sizes(card, dataset)) if card and dataset else None
+    if card and dataset:
+        found.of(lambda: _pipeline(card, dataset))
+    fits = card is not None and found.of(lambda: _task_fits(task, card)) is not None
+    names = found.of(lambda: _metric_names(task, training)) if training and (task or training.metrics) else None
     if training:
         found.of(lambda: _schedule(training))
-    rows = known[1].train if known else 1
+    rows = sizes.train if sizes else 65536
     batch = rows if training is None or training.batch_size == "full" else min(training.batch_size, rows)
     shapes = None
-    if known and network:
-        shapes = found.of(lambda: outline(network.layers, TensorSpec((batch, *known[0].input_shape))))
-    if training and known:
-        found.of(lambda: _stopping(training, known[1], names))
-    if not (shapes and known and training and network):
+    if card and network:
+        shapes = found.of(lambda: outline(network.layers, TensorSpec((batch, *card.input_shape))))
+    if training and sizes:
+        found.of(lambda: _stopping(training, sizes, names))
+    if not (shapes and card and fits and training and training.loss and whole):
         return found.mistakes, None
-    target = found.of(lambda: _target(shapes, known[0], training))
+    target = found.of(lambda: _target(shapes, card, training))
     found.of(lambda: _lessons(shapes, training))
-    if found.mistakes or target is None or names is None:
+    if target and names:
+        found.of(lambda: _forms(names, target[0]))
+    if found.mistakes or target is None or sizes is None or names is None:
         return found.mistakes, None
-    form, spec = target
     slots = len(OPTIMIZERS.build(training.optimizer).slots())
-    found.of(lambda: _forms(names, form))
-    return found.mistakes, Preflight(known[0], known[1], batch, shapes, spec, form, names, training.epochs, slots)
+    return [], Preflight(card, sizes, batch, shapes, target[1], target[0], names, training.epochs, slots)
 
 
 @final
@@ -148,17 +160,26 @@ class _Found:
         return None
 
 
-def _data(task: str | None, dataset: DatasetSpec) -> tuple[Card, Sizes]:
+def _card(dataset: DatasetSpec) -> Card:
     try:
-        card = datasets.card(dataset.name)
+        return datasets.card(dataset.name)
     except NotFound as error:
         raise Invalid([Mistake("dataset.name", "unknown_name", error.message, error.hint)]) from error
+
+
+def _task_fits(task: str | None, card: Card) -> bool:
     if task is not None and task not in card.tasks:
         hint = f"Set task to {' or '.join(card.tasks)}, or choose another data set."
         raise Invalid([Mistake("task", "task_unfit", f"{card.name} has no targets for {task}", hint)])
+    return True
+
+
+def _pipeline(card: Card, dataset: DatasetSpec) -> None:
     datasets.Pipeline.of([step.model_dump() for step in dataset.preprocessing], features=card.input_shape[-1])
-    split = Split(**dataset.split.model_dump())
-    return card, datasets.sizes(card, split, dataset.train_fraction)
+
+
+def _sizes(card: Card, dataset: DatasetSpec) -> Sizes:
+    return datasets.sizes(card, Split(**dataset.split.model_dump()), dataset.train_fraction)
 
 
 def _schedule(training: TrainingSpec) -> None:

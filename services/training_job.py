@@ -5,6 +5,7 @@ The messages are the protocol of `workers.trainer`: phase, progress, metrics, lo
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from services.artifacts import ArtifactStore
 from services.baseline import baseline
 from services.datasets import Dataset, Part, Split
 from services.documents import from_yaml
+from services.errors import TrainyardError
 from services.events import Cursor, EpochEnded, Finished, Standing, Started, WindowEnded
 from services.export.safetensors import digest, pack, unpack
 from services.job_spec import LOSSES, OPTIMIZERS, SCHEDULE_FAMILY, JobSpec
@@ -30,17 +32,25 @@ Message = dict[str, Any]
 MODEL_FILE = "model.safetensors"
 
 
+@final
+class OutOfMemory(TrainyardError):
+    """The job needs more memory than there is."""
+
+    code = "out_of_memory"
+
+
 def run(
     spec: dict[str, Any], folder: Path, resume: Path | None, device: str, threads: int, datasets_dir: Path,
     stop: Callable[[], bool],
 ) -> Iterator[Message]:  # fmt: skip
     """Train a resolved spec, writing only into `folder`; `resume` is a checkpoint of an earlier attempt.
 
-    `stop()` says whether to finish now and keep the model. Raises DataError, Invalid or StorageFull; a run whose cost
-    is no longer finite ends in a `failed` message with the reason `diverged`.
+    `stop()` says whether to finish now and keep the model. Raises DataError, Invalid, OutOfMemory or StorageFull; a run
+    whose cost is no longer finite ends in a `failed` message with the reason `diverged`.
     """
     job = JobSpec.model_validate(spec)
     preflight = check(job)
+    _refuse_what_cannot_fit(preflight, device)
     yield {"type": "phase", "phase": "loading"}
     dataset = _load(job, datasets_dir)
     yield {"type": "phase", "phase": "compiling"}
@@ -85,6 +95,15 @@ def preload() -> None:
             pass
 
 
+def _refuse_what_cannot_fit(preflight: Preflight, device: str) -> None:
+    """Say so at once: the system promises memory that it does not have, and kills when it is used."""
+    needed = sum(preflight.bytes.values())
+    there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if device == "cpu" and needed > there:
+        message = f"The job needs {needed / 1e9:,.1f} GB of memory, and this machine has {there / 1e9:,.1f} GB."
+        raise OutOfMemory(message, hint="Take fewer units or filters, pool earlier, or choose a smaller batch_size.")
+
+
 def _load(job: JobSpec, datasets_dir: Path) -> Dataset:
     steps = [step.model_dump() for step in job.dataset.preprocessing]
     split = Split(**job.dataset.split.model_dump())
@@ -118,6 +137,7 @@ class _Workshop:
             return Standing(Cursor())
         arrays, about = unpack(resume)
         self.plan.load_state(_group(arrays, "state/"))
+        self.last = about.get("last", {})
         return Standing(Cursor(**about["cursor"]), _group(arrays, "best/") or None)
 
     def summary(self, standing: Standing) -> str:
@@ -153,9 +173,17 @@ class _Workshop:
                 yield self.checkpoint(event.standing)
                 saved = time.monotonic()
             if stop():
-                self.reason, self.epochs = "stopped_by_user", event.epoch
                 events.close()  # type: ignore[attr-defined]
+                self.stopped(event)
                 return
+
+    def stopped(self, event: WindowEnded | EpochEnded) -> None:
+        """Keep the weights of this moment, or the best so far where the spec asks for them."""
+        self.reason, self.epochs = "stopped_by_user", event.epoch
+        cursor, best = event.standing.cursor, event.standing.best
+        if best is not None and cursor.best_epoch is not None:
+            self.plan.load_weights(best)
+            self.best_epoch = cursor.best_epoch + 1
 
     def report(self, event: WindowEnded | EpochEnded, pace: _Pace) -> Iterator[Message]:
         """An event as messages: its metrics, and how far the job is."""
@@ -179,7 +207,9 @@ class _Workshop:
         step = standing.cursor.step
         path = self.folder / f"checkpoint-{step}-{standing.cursor.epoch}.safetensors"
         path.unlink(missing_ok=True)
-        sha256, size = self.store.write_durable(path, pack(arrays, {"cursor": standing.cursor.to_json()}))
+        sha256, size = self.store.write_durable(
+            path, pack(arrays, {"cursor": standing.cursor.to_json(), "last": self.last})
+        )
         metrics, self.pending = self.pending, []
         return {
             "type": "checkpoint",
