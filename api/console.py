@@ -260,7 +260,9 @@ def cell(value: Any) -> str:
 def print_refusal(refused: Refused) -> None:
     """What the server refused, and why."""
     problem = refused.problem
-    err.print(Text(problem.title, style="red"), Text("" if problem.errors else problem.detail))
+    count = len(problem.errors)
+    heading = f"{count} mistake{'s' * (count > 1)}" if count else problem.title
+    err.print(Text(heading, style="red"), Text("" if count else problem.detail))
     print_mistakes(problem.errors)
     if problem.hint:
         err.print(Text(problem.hint, style="dim"), soft_wrap=True)

@@ -32,11 +32,11 @@ def load(path: Path) -> Model:
 
 @final
 class Shelf:
-    """The models of finished jobs; each file's checksum is compared once per process."""
+    """The models of finished jobs; each file's checksum is compared once per process, and again when it changes."""
 
     def __init__(self, jobs: JobStore, artifacts: ArtifactStore) -> None:
         self.jobs, self.artifacts = jobs, artifacts
-        self._sound: set[str] = set()
+        self._sound: set[tuple[str, int, int]] = set()
 
     def artifact(self, job: Job) -> Artifact:
         """The model file of a job; NotFinished while there is none yet, Conflict when there never will be."""
@@ -50,13 +50,20 @@ class Shelf:
     def sound(self, job: Job) -> Artifact:
         """The model file of a job, after its bytes were compared with the record; Conflict when it is damaged."""
         artifact = self.artifact(job)
-        if artifact.sha256 not in self._sound:
+        stamp = self._stamp(artifact)
+        if stamp not in self._sound:
             if not self.artifacts.verify(artifact):
                 raise Conflict(
-                    "The model file is damaged: its checksum does not fit the record.", hint="Train it again."
+                    "The model file is damaged or gone: its checksum does not fit the record.", hint="Train it again."
                 )
-            self._sound.add(artifact.sha256)
+            self._sound.add(stamp)
         return artifact
+
+    def _stamp(self, artifact: Artifact) -> tuple[str, int, int]:
+        """What changes when somebody touches the file: equal models of two jobs are two files."""
+        path = self.artifacts.resolve(artifact.path)
+        found = path.stat() if path.is_file() else None
+        return (artifact.path, found.st_mtime_ns, found.st_ctime_ns) if found else (artifact.path, 0, 0)
 
     def model(self, job: Job) -> Model:
         """The model of a job, ready to answer."""

@@ -1,4 +1,4 @@
-"""Where arrays live and programs run: the CPU, or one NVIDIA GPU. The only file that imports CuPy."""
+"""Where arrays live and programs run: what a backend is, and the CPU's. The GPU's is `kernels.gpu`."""
 
 from __future__ import annotations
 

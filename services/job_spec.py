@@ -21,9 +21,12 @@ _DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([smhd])\s*$")
 
 
 def _duration(value: Any) -> Any:
-    """`90s`, `15m`, `2h`, `1d` → seconds; anything else is left for the number's own check."""
-    found = _DURATION.match(value) if isinstance(value, str) else None
-    return float(found[1]) * _SECONDS[found[2]] if found else value
+    """`90s`, `15m`, `2h`, `1d` → seconds; numbers are left for their own check."""
+    if not isinstance(value, str):
+        return value
+    if found := _DURATION.match(value):
+        return float(found[1]) * _SECONDS[found[2]]
+    raise ValueError("a duration is seconds, or text such as 90s, 15m, 2h, 1d")
 
 
 Duration = Annotated[

@@ -5,6 +5,8 @@ from __future__ import annotations
 import types
 import typing
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -20,14 +22,27 @@ FAMILIES = {
     "learning_rate_schedule": SCHEDULE_FAMILY,
     "preprocessing": PREPROCESSING,
 }
+_SHAPES = {
+    "model_type": "needs named parts (key: value)",
+    "model_attributes_type": "needs named parts (key: value)",
+    "dict_type": "needs named parts (key: value)",
+    "list_type": "needs a list",
+}
 Location = Sequence[int | str]
+
+MOST = 1000
+"""Mistakes told at most: more than that is not a spec, and each costs a look for the nearest known name."""
 
 
 def mistakes_of(error: ValidationError, model: type[BaseModel], prefix: Location = ()) -> list[Mistake]:
-    """Every finding of a failed validation of `model`, whose fields stand under `prefix` in the user's document."""
-    found = [_mistake(finding, model, prefix) for finding in error.errors(include_url=False)]
-    # A field that may be one of several types yields a finding per type; the first tells enough.
-    return list({mistake.path: mistake for mistake in reversed(found)}.values())[::-1]
+    """The findings of a failed validation of `model`, whose fields stand under `prefix` in the user's document."""
+    found: dict[str, Mistake] = {}
+    for mistake in (_mistake(finding, model, prefix) for finding in error.errors(include_url=False)[:MOST]):
+        # A field that may be one of several types yields a finding per type.
+        first = found.setdefault(mistake.path, mistake)
+        if mistake.message not in first.message:
+            found[mistake.path] = replace(first, message=f"{first.message}, or {mistake.message}")
+    return list(found.values())
 
 
 def path_of(location: Location) -> str:
@@ -56,8 +71,19 @@ def _mistake(finding: Any, model: type[BaseModel], prefix: Location) -> Mistake:
         return Mistake(f"{path}.type", "missing", f"a {family.noun} needs a type", hint)
     if kind == "missing":
         return Mistake(path, "missing", "is missing", f"Give {location[-1]!r}.")
-    message = finding["msg"].removeprefix("Value error, ")
-    return Mistake(path, kind, message[:1].lower() + message[1:], _given(finding.get("input")))
+    return Mistake(path, kind, _message(finding), _given(finding.get("input")))
+
+
+def _message(finding: Any) -> str:
+    if finding["type"] in _SHAPES:
+        return _SHAPES[finding["type"]]
+    message: str = finding["msg"].removeprefix("Value error, ").removesuffix(f", not {_length(finding)}")
+    message = message.replace(" after validation", "")
+    return message[:1].lower() + message[1:]
+
+
+def _length(finding: Any) -> Any:
+    return finding.get("ctx", {}).get("actual_length")
 
 
 def _given(value: Any) -> str | None:
@@ -71,17 +97,24 @@ def _walk(location: Location, model: type[BaseModel]) -> tuple[list[int | str], 
     family: Any = None
     owner: Any = model
     annotation: Any = model
+    place = ""
     for step in location:
         if isinstance(step, int):
             kept.append(step)
         elif family is not None and step in family.members:
-            annotation, family = family.model(family.members[step]), None
+            annotation, family = _member(place, step), None
         elif (held := _owner(annotation)) is not None:
-            owner, family = held, FAMILIES.get(step)
+            owner, family, place = held, FAMILIES.get(step), step
             kept.append(step)
             field = _field(held, step)
             annotation = None if field is None else field.annotation
     return kept, family, owner
+
+
+@cache
+def _member(place: str, kind: str) -> type[BaseModel]:
+    """Making a model takes milliseconds, and a spec may hold hundreds of mistakes."""
+    return FAMILIES[place].model(FAMILIES[place].members[kind])
 
 
 def _owner(annotation: Any) -> type[BaseModel] | None:

@@ -113,33 +113,44 @@ def check(spec: JobSpec) -> Preflight:
 
 
 def review(
-    task: str | None, dataset: DatasetSpec | None, network: NetworkSpec | None, training: TrainingSpec | None
+    task: str | None,
+    dataset: DatasetSpec | None,
+    network: NetworkSpec | None,
+    training: TrainingSpec | None,
+    *,
+    whole: bool = True,
 ) -> tuple[list[Mistake], Preflight | None]:
-    """Check the sections that are well-formed (None = not) against each other."""
+    """Check the sections that are well-formed (None = not) against each other.
+
+    Not `whole`: the network breaks off before a layer that is not well-formed. A `training.loss` of None is not either.
+    """
     found = _Found()
-    known = found.of(lambda: _data(task, dataset)) if dataset else None
-    names = found.of(lambda: _metric_names(task, training)) if training else None
+    card = found.of(lambda: _card(dataset)) if dataset else None
+    sizes = found.of(lambda: _sizes(card, dataset)) if card and dataset else None
+    if card and dataset:
+        found.of(lambda: _pipeline(card, dataset))
+    fits = card is not None and found.of(lambda: _task_fits(task, card)) is not None
+    names = found.of(lambda: _metric_names(task, training)) if training and (task or training.metrics) else None
     if training:
         found.of(lambda: _schedule(training))
-    rows = known[1].train if known else 1
+    rows = sizes.train if sizes else 65536
     batch = rows if training is None or training.batch_size == "full" else min(training.batch_size, rows)
     shapes = None
-    if known and network:
-        shapes = found.of(
-            lambda: outline(network.layers, TensorSpec((batch, *known[0].input_shape), known[0].input_dtype))
-        )
-    if training and known:
-        found.of(lambda: _stopping(training, known[1], names))
-    if not (shapes and known and training and network):
+    if card and network:
+        x = TensorSpec((batch, *card.input_shape), card.input_dtype)
+        shapes = found.of(lambda: outline(network.layers, x, whole=whole))
+    if training and sizes:
+        found.of(lambda: _stopping(training, sizes, names))
+    if not (shapes and card and fits and training and training.loss and whole):
         return found.mistakes, None
-    target = found.of(lambda: _target(task, shapes, known[0], training))
+    target = found.of(lambda: _target(task, shapes, card, training))
     found.of(lambda: _lessons(shapes, training))
-    if found.mistakes or target is None or names is None:
+    if target and names:
+        found.of(lambda: _forms(names, target[0]))
+    if found.mistakes or target is None or sizes is None or names is None:
         return found.mistakes, None
-    form, spec = target
     slots = len(OPTIMIZERS.build(training.optimizer).slots())
-    found.of(lambda: _forms(names, form))
-    return found.mistakes, Preflight(known[0], known[1], batch, shapes, spec, form, names, training.epochs, slots)
+    return [], Preflight(card, sizes, batch, shapes, target[1], target[0], names, training.epochs, slots)
 
 
 @final
@@ -158,20 +169,29 @@ class _Found:
         return None
 
 
-def _data(task: str | None, dataset: DatasetSpec) -> tuple[Card, Sizes]:
+def _card(dataset: DatasetSpec) -> Card:
     try:
-        card = datasets.card(dataset.name, dataset.options)
+        return datasets.card(dataset.name, dataset.options)
     except NotFound as error:
         raise Invalid([Mistake("dataset.name", "unknown_name", error.message, error.hint)]) from error
     except Invalid as error:
         raise Invalid([_with_keys(mistake) for mistake in error.mistakes]) from error
+
+
+def _task_fits(task: str | None, card: Card) -> bool:
     if task is not None and task not in card.tasks and not (task == "autoencoder" and card.input_dtype == "float32"):
         hint = f"Set task to {' or '.join(card.tasks)}, or choose another data set."
         raise Invalid([Mistake("task", "task_unfit", f"{card.name} has no targets for {task}", hint)])
+    return True
+
+
+def _pipeline(card: Card, dataset: DatasetSpec) -> None:
     steps = [step.model_dump() for step in dataset.preprocessing]
     datasets.Pipeline.of(steps, card.input_shape[-1], card.input_dtype)
-    split = Split(**dataset.split.model_dump())
-    return card, datasets.sizes(card, split, dataset.train_fraction)
+
+
+def _sizes(card: Card, dataset: DatasetSpec) -> Sizes:
+    return datasets.sizes(card, Split(**dataset.split.model_dump()), dataset.train_fraction)
 
 
 def _with_keys(mistake: Mistake) -> Mistake:
@@ -246,7 +266,7 @@ def _labels_or_values(shapes: Outline, card: Card, loss: Loss) -> tuple[str, Ten
 
 def _the_input_itself(shapes: Outline, card: Card, loss: Loss) -> tuple[str, TensorSpec]:
     given, output = shapes.nodes[0].x, shapes.output
-    if loss.target not in ("values", "binary"):
+    if loss.target != "values" and "sigmoid" not in loss.fused:
         hint = "Use mean_squared_error, mean_absolute_error or, for inputs from 0 to 1, binary_crossentropy."
         raise Invalid([Mistake("training.loss", "loss_unfit", f"{loss.type} compares classes, not inputs", hint)])
     if output.features != given.features:
@@ -264,7 +284,7 @@ def _what_follows(shapes: Outline, card: Card, loss: Loss) -> tuple[str, TensorS
     output = shapes.output
     wanted = (*card.input_shape, card.vocabulary)
     if output.shape[1:] != wanted:
-        message = f"the network gives {output.shape[1:]} for each row; the symbol that follows each of {card.input_shape[0]} takes {wanted}"
+        message = f"the network gives {output.shape[1:]} for each row; chances for every next symbol are {wanted}"
         raise _unfit(
             shapes, message, f"Keep the sequence (return_sequences: true), then dense with units: {card.vocabulary}."
         )
@@ -294,15 +314,19 @@ def _lessons(shapes: Outline, training: TrainingSpec) -> None:
             " ({type: step, gradient: sigmoid}), or a smooth activation such as sigmoid."
         )
         mistakes.append(Mistake(node.path, "step_has_no_slope", message, hint))
-    if loss.type == "perceptron" and last.operator.type != "step":
-        message = "the perceptron rule compares thresholds: it needs the step activation on the last layer"
-        mistakes.append(Mistake("training.loss", "loss_unfit", message, "Give the last layer activation: step."))
-    wanted = {"sparse_categorical_crossentropy": "softmax", "categorical_crossentropy": "softmax"}
-    wanted["binary_crossentropy"] = "sigmoid"
-    if loss.type in wanted and last.operator.type not in ("softmax", "sigmoid"):
-        message = f"{loss.type} compares probabilities, and {last.operator.type} gives any number"
-        hint = f"Give the last layer activation: {wanted[loss.type]}."
-        mistakes.append(Mistake(last.path, "loss_unfit", message, hint))
+    answers = [name for name in ("softmax", "sigmoid", "step") if name in loss.fused]
+    threshold = answers == ["step"] and (last.signature.output.features == 1 or loss.type == "perceptron")
+    if (set(answers) & {"softmax", "sigmoid"} or threshold) and last.operator.type not in {
+        *answers,
+        "softmax",
+        "sigmoid",
+    }:
+        wants = "thresholds" if threshold else "probabilities"
+        message = f"{loss.type} compares {wants}, and {last.operator.type} gives any number"
+        mistakes.append(Mistake(last.path, "loss_unfit", message, f"Give the last layer activation: {answers[0]}."))
+    elif threshold and last.operator.type != "step":
+        message = f"{loss.type} compares thresholds, and {last.operator.type} gives probabilities"
+        mistakes.append(Mistake(last.path, "loss_unfit", message, "Give the last layer activation: step."))
     if mistakes:
         raise Invalid(mistakes)
 

@@ -19,6 +19,7 @@ from services.job_spec import (
     SCHEDULE_FAMILY,
     SECTIONS,
     JobSpec,
+    TrainingSpec,
     job_schema,
 )
 from services.metrics import METRICS
@@ -46,12 +47,37 @@ def parse_job(data: Mapping[str, Any] | str) -> JobSpec:
 
 
 def _sense(data: Mapping[str, Any]) -> list[Mistake]:
-    """What is wrong with the meaning of those parts whose form is right."""
-    parts = {name: _part(model, data.get(name)) for name, model in SECTIONS.items()}
-    task = data.get("task") if isinstance(data.get("task"), str) else None
-    known_task = task if task in get_args(JobSpec.model_fields["task"].annotation) else None
-    mistakes, _ = review(known_task, parts["dataset"], parts["network"], parts["training"])  # type: ignore[arg-type]
+    """What is wrong with the meaning of everything whose form is right."""
+    dataset, network, training = (_sound_part(name, data.get(name)) for name in ("dataset", "network", "training"))
+    task = data.get("task") if data.get("task") in get_args(JobSpec.model_fields["task"].annotation) else None
+    whole = network is not None and len(network.layers) == len(data["network"]["layers"])
+    mistakes, _ = review(task, dataset, network, training, whole=whole)
     return mistakes
+
+
+def _sound_part(name: str, data: Any) -> Any:
+    """A section without what is wrong in it: bad fields left out, a network up to its first bad layer."""
+    model = SECTIONS[name]
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        wrong = [finding["loc"] for finding in error.errors()]
+    if not isinstance(data, Mapping) or not all(wrong):
+        return None
+    bad_fields = {place[0] for place in wrong}
+    kept = {key: value for key, value in data.items() if key not in bad_fields}
+    bad_layers = [place[1] for place in wrong if place[0] == "layers" and len(place) > 1]
+    if bad_layers:
+        kept["layers"] = data["layers"][: min(bad_layers)]
+    return _part(model, kept) if name != "training" else _sound_training(kept, data)
+
+
+def _sound_training(kept: dict[str, Any], data: Mapping[str, Any]) -> Any:
+    """Training from its sound fields; a bad loss is None, so that nothing is said about what fits it."""
+    if kept.get("metrics") != data.get("metrics"):
+        kept.pop("early_stopping", None)
+    found = _part(TrainingSpec, {"loss": "mean_squared_error", "optimizer": "sgd"} | kept)
+    return found.model_copy(update={"loss": None}) if found is not None and "loss" not in kept else found
 
 
 def _part(model: type[BaseModel], data: Any) -> BaseModel | None:

@@ -5,8 +5,12 @@ The messages are the protocol of `workers.trainer`: phase, progress, metrics, lo
 
 from __future__ import annotations
 
+import contextlib
+import os
+import queue
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, final
 
@@ -21,6 +25,7 @@ from services.confusion import confusion, report_of
 from services.datasets import Dataset, Part, Split
 from services.datasets.windows import naive_forecast
 from services.documents import from_yaml
+from services.errors import TrainyardError
 from services.events import Cursor, EpochEnded, Finished, Standing, Started, WindowEnded
 from services.export.safetensors import digest, pack, unpack
 from services.job_spec import LOSSES, OPTIMIZERS, SCHEDULE_FAMILY, JobSpec
@@ -33,19 +38,27 @@ Message = dict[str, Any]
 MODEL_FILE = "model.safetensors"
 
 
+@final
+class OutOfMemory(TrainyardError):
+    """The job needs more memory than there is."""
+
+    code = "out_of_memory"
+
+
 def run(
     spec: dict[str, Any], folder: Path, resume: Path | None, device: str, threads: int, datasets_dir: Path,
     stop: Callable[[], bool],
 ) -> Iterator[Message]:  # fmt: skip
     """Train a resolved spec, writing only into `folder`; `resume` is a checkpoint of an earlier attempt.
 
-    `stop()` says whether to finish now and keep the model. Raises DataError, Invalid or StorageFull; a run whose cost
-    is no longer finite ends in a `failed` message with the reason `diverged`.
+    `stop()` says whether to finish now and keep the model. Raises DataError, Invalid, OutOfMemory or StorageFull; a run
+    whose cost is no longer finite ends in a `failed` message with the reason `diverged`.
     """
     job = JobSpec.model_validate(spec)
     preflight = check(job)
+    _refuse_what_cannot_fit(preflight, device)
     yield {"type": "phase", "phase": "loading"}
-    dataset = _load(job, datasets_dir)
+    dataset = yield from _load(job, datasets_dir)
     yield {"type": "phase", "phase": "compiling"}
     workshop = _Workshop(job, preflight, dataset, open_backend(device, threads), folder)
     standing = workshop.begin(resume)
@@ -88,11 +101,33 @@ def preload() -> None:
             pass
 
 
-def _load(job: JobSpec, datasets_dir: Path) -> Dataset:
-    steps = [step.model_dump() for step in job.dataset.preprocessing]
+def _refuse_what_cannot_fit(preflight: Preflight, device: str) -> None:
+    """Say so at once: the system promises memory that it does not have, and kills when it is used."""
+    needed = sum(preflight.bytes.values())
+    there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if device == "cpu" and needed > there:
+        message = f"The job needs {needed / 1e9:,.1f} GB of memory, and this machine has {there / 1e9:,.1f} GB."
+        raise OutOfMemory(message, hint="Take fewer units or filters, pool earlier, or choose a smaller batch_size.")
+
+
+def _load(job: JobSpec, datasets_dir: Path) -> Generator[Message, None, Dataset]:
+    """The data set, loaded beside this generator so that a download can be followed (and is not taken for a hang)."""
+    arrived: queue.SimpleQueue[tuple[str, int, int]] = queue.SimpleQueue()
     split = Split(**job.dataset.split.model_dump())
-    fraction, options = job.dataset.train_fraction, job.dataset.options
-    return datasets.load(job.dataset.name, split, steps, fraction, datasets_dir, options=options)
+    steps = [step.model_dump() for step in job.dataset.preprocessing]
+    with ThreadPoolExecutor(1, "load") as beside:
+        loading = beside.submit(
+            datasets.load, job.dataset.name, split, steps, job.dataset.train_fraction, datasets_dir,
+            lambda *news: arrived.put(news), job.dataset.options,
+        )  # fmt: skip
+        tenths: dict[str, int] = {}
+        while not loading.done() or not arrived.empty():
+            with contextlib.suppress(queue.Empty):
+                file, here, total = arrived.get(timeout=0.05)
+                if total and tenths.setdefault(file, -1) < (tenth := 10 * here // total):
+                    tenths[file] = tenth
+                    yield {"type": "log", "level": "info", "text": f"{file}: {here:,} of {total:,} bytes"}
+    return loading.result()
 
 
 @final
@@ -122,6 +157,7 @@ class _Workshop:
             return Standing(Cursor())
         arrays, about = unpack(resume)
         self.plan.load_state(_group(arrays, "state/"))
+        self.last = about.get("last", {})
         return Standing(Cursor(**about["cursor"]), _group(arrays, "best/") or None)
 
     def summary(self, standing: Standing) -> str:
@@ -157,9 +193,17 @@ class _Workshop:
                 yield self.checkpoint(event.standing)
                 saved = time.monotonic()
             if stop():
-                self.reason, self.epochs = "stopped_by_user", event.epoch
                 events.close()  # type: ignore[attr-defined]
+                self.stopped(event)
                 return
+
+    def stopped(self, event: WindowEnded | EpochEnded) -> None:
+        """Keep the weights of this moment, or the best so far where the spec asks for them."""
+        self.reason, self.epochs = "stopped_by_user", event.epoch
+        cursor, best = event.standing.cursor, event.standing.best
+        if best is not None and cursor.best_epoch is not None:
+            self.plan.load_weights(best)
+            self.best_epoch = cursor.best_epoch + 1
 
     def report(self, event: WindowEnded | EpochEnded, pace: _Pace) -> Iterator[Message]:
         """An event as messages: its metrics, and how far the job is."""
@@ -183,7 +227,9 @@ class _Workshop:
         step = standing.cursor.step
         path = self.folder / f"checkpoint-{step}-{standing.cursor.epoch}.safetensors"
         path.unlink(missing_ok=True)
-        sha256, size = self.store.write_durable(path, pack(arrays, {"cursor": standing.cursor.to_json()}))
+        sha256, size = self.store.write_durable(
+            path, pack(arrays, {"cursor": standing.cursor.to_json(), "last": self.last})
+        )
         metrics, self.pending = self.pending, []
         return {
             "type": "checkpoint",
@@ -218,7 +264,7 @@ class _Workshop:
         return {"type": "done", "reason": self.reason, "result": result, "artifacts": [model], "metrics": self.pending}
 
     def beside(self) -> dict[str, Any]:
-        """What stands beside the scores: the confusion of classes, or what a forecast that learns nothing would score."""
+        """What stands beside the scores: the confusion of classes, or the scores of a forecast that learns nothing."""
         card = self.dataset.card
         if self.job.task == "classification" and card.classes is not None:
             counted: list[np.ndarray[Any, Any]] = []
@@ -248,6 +294,7 @@ class _Workshop:
             "task": self.job.task,
             "network": self.job.network.model_dump(mode="json"),
             "input_shape": list(card.input_shape),
+            "input_dtype": card.input_dtype,
             "preprocessing": self.dataset.pipeline.to_json(),
             "classes": None if card.classes is None else list(card.classes),
             "target_names": list(card.target_names),

@@ -1,6 +1,7 @@
 """What every test may ask for: settings of its own, the data sets' folder, a broker, a whole running stack."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +24,8 @@ def pytest_configure() -> None:
     if datasets:
         os.environ["TRAINYARD_DATASETS_DIR"] = str(Path(datasets).absolute())
     get_settings.cache_clear()
+    # Whoever starts the suite in the background may have it ignore Ctrl-C; its children must not inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

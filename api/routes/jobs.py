@@ -37,9 +37,13 @@ def validate_job(data: Data, caller: Submitter, record: Opened) -> PlanOut:
     wanted, plan = _checked(data)
     device = wanted.resources.device
     workers = record.fleet.workers(within_seconds=SEEN_SECONDS)
-    fitting = [w.id for w in workers if device in {"auto", w.device.kind}]
-    waiting_for = None if fitting else f"a worker with device {device}"
-    queue = QueueOut(position=record.fleet.queue().depth.get("queued", 0) + 1, waiting_for=waiting_for)
+    of_kind = [w for w in workers if device in {"auto", w.device.kind}]
+    needed = plan.outline["bytes"]["total"]
+    fitting = [w.id for w in of_kind if w.device.memory_total is None or w.device.memory_total >= needed]
+    nobody = "a worker: none is running" if device == "auto" else f"a worker with a {device.upper()}: none is running"
+    waiting_for = f"a worker with {needed / 1e9:,.1f} GB of memory" if of_kind else nobody
+    ahead = record.fleet.queue().depth.get("queued", 0)
+    queue = QueueOut(position=ahead + 1, waiting_for=None if fitting else waiting_for)
     done = record.jobs.find(caller.tenant, state=JobState.SUCCEEDED, limit=COMPARED).items
     guess = estimate(done, plan.outline)
     return PlanOut(

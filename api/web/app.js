@@ -39,6 +39,10 @@ function every(milliseconds, work) {
 
 function showGate() {
   stop();
+  if (new URLSearchParams(location.search).has("token")) {
+    $("sign-in-wrong").textContent = "The key in this link is unknown, expired or revoked.";
+    history.replaceState(null, "", "/");
+  }
   $("yard").hidden = $("leave").hidden = true;
   $("gate").hidden = false;
   $("fleet").replaceChildren();

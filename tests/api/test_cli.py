@@ -75,6 +75,7 @@ def test_a_right_spec_is_checked_and_its_plan_shown(served: Run) -> None:
 def test_a_wrong_spec_is_refused_with_place_message_and_hint(served: Run) -> None:
     code, _, text = served("submit", "-", stdin=json.dumps(iris(dataset={"name": "irsi"}, nmae="x")))
     assert code == WRONG
+    assert text.startswith("2 mistakes")
     assert "dataset.name" in text
     assert "Did you mean 'iris'" in text
     assert "nmae" in text

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from services.fleet import Device, Worker
 from services.jobs import Progress
 from tests.api.stage import House, iris
 
@@ -78,9 +79,19 @@ def test_validate_answers_the_plan_and_queues_nothing(house: House, user: TestCl
     plan = user.post("/v1/jobs/validate", json=iris()).json()
     assert plan["outline"]["parameters"] == 67
     assert plan["outline"]["bytes"]["weights"] >= 67 * 4
-    assert plan["queue"] == {"position": 1, "waiting_for": "a worker with device auto"}
+    assert plan["queue"] == {"position": 1, "waiting_for": "a worker: none is running"}
     assert plan["workers"] == []
     assert user.get("/v1/jobs").json()["items"] == []
+
+
+def test_a_worker_with_too_little_memory_does_not_fit(house: House, user: TestClient) -> None:
+    for name, memory in (("small", 1000), ("large", 10**12), ("unknown", None)):
+        house.record.fleet.register(Worker(name, "host", 1, Device("cpu", "CPU", memory)))
+    assert user.post("/v1/jobs/validate", json=iris()).json()["workers"] == ["large", "unknown"]
+    for name in ("large", "unknown"):
+        house.record.fleet.forget(name)
+    plan = user.post("/v1/jobs/validate", json=iris()).json()
+    assert (plan["workers"], plan["queue"]["waiting_for"]) == ([], "a worker with 0.0 GB of memory")
 
 
 @pytest.mark.parametrize("route", ["/v1/jobs", "/v1/jobs/validate"])

@@ -69,11 +69,12 @@ def test_predictions_are_what_the_exported_weights_compute(user: TestClient, tra
         ([SETOSA, [1, 2, [3], 4]], "inputs[1]"),
         ([[1e300, 0, 0, 0]], "inputs[0]"),
         ([None], "inputs[0]"),
+        ([[SETOSA]], "inputs[0]"),
+        ([SETOSA, [[5.1, 3.5], [1.4, 0.2]]], "inputs[1]"),
         ([], "inputs"),
         ("text", "inputs"),
     ],
 )
-@pytest.mark.filterwarnings("ignore:overflow encountered in cast:RuntimeWarning")
 def test_samples_that_do_not_fit_are_named(user: TestClient, trained: str, inputs: Any, path: str) -> None:
     answer = user.post(f"/v1/models/{trained}/predict", json={"inputs": inputs})
     assert answer.status_code == 422
@@ -137,3 +138,26 @@ def test_a_damaged_file_is_never_served(house: House, user: TestClient, trained:
     file.write_bytes(b"\x00" * file.stat().st_size)
     assert user.get(f"/v1/models/{trained}/export").status_code == 409
     assert "damaged" in user.post(f"/v1/models/{trained}/predict", json={"inputs": [SETOSA]}).json()["detail"]
+
+
+def test_of_two_jobs_with_the_same_model_only_the_damaged_file_is_refused(
+    house: House, user: TestClient, submit: Callable[..., str], trained: str, weights: bytes
+) -> None:
+    twin = submit()
+    house.finish(twin, weights)
+    assert user.get(f"/v1/models/{trained}/export").status_code == 200
+    (file,) = (f for f in house.record.artifacts.folder.rglob("model.safetensors") if twin in f.parts)
+    file.chmod(0o600)
+    file.write_bytes(b"\x00" * file.stat().st_size)
+    assert user.get(f"/v1/models/{twin}/export").status_code == 409
+    assert user.get(f"/v1/models/{trained}/export").status_code == 200
+
+
+def test_a_model_file_that_vanished_after_it_was_used_is_a_conflict_not_an_accident(
+    house: House, user: TestClient, trained: str
+) -> None:
+    assert user.post(f"/v1/models/{trained}/predict", json={"inputs": [SETOSA]}).status_code == 200
+    (file,) = house.record.artifacts.folder.rglob("model.safetensors")
+    file.unlink()
+    assert user.post(f"/v1/models/{trained}/predict", json={"inputs": [SETOSA]}).status_code == 409
+    assert user.get(f"/v1/models/{trained}/export").status_code == 409

@@ -16,7 +16,7 @@ import pytest
 
 from kernels.conv import conv_forward, conv_input_gradient, conv_weight_gradient
 from kernels.conv_grid import Convolution
-from kernels.cuda_compiler import TARGETS, Target, cubins, cubins_path, cuda_key, target_name
+from kernels.cuda_compiler import TARGETS, Target, cubins, cuda_key, target_name
 from kernels.gemm import matmul
 from kernels.launch import Launch, each
 from kernels.simulator import STATIC_SHARED
@@ -74,21 +74,20 @@ each_product = pytest.mark.parametrize("launch", PRODUCT_LAUNCHES.values(), ids=
 
 
 @pytest.fixture(scope="module", autouse=True)
-def compiled_ahead(request: pytest.FixtureRequest) -> None:
-    """Compile what the chosen tests will ask for on all processors; a test by itself would use one."""
-    chosen = [item.callspec.params for item in request.session.items if hasattr(item, "callspec")]
-    wanted = [(params["launch"], params["target"]) for params in chosen if {"launch", "target"} <= {*params}]
-    missing = {launch for launch, target in wanted if not cubins_path(launch, target).exists()}
-    if len(missing) > 8:
-        names = [name for name, launch in LAUNCHES.items() if launch in missing]
+def inspected(request: pytest.FixtureRequest) -> None:
+    """Compile and disassemble what the chosen tests will ask for on all processors; by themselves they use one."""
+    chosen = [item.callspec.params.get("launch") for item in request.session.items if hasattr(item, "callspec")]
+    names = [name for name, launch in LAUNCHES.items() if any(launch is one for one in chosen)]
+    if len(names) > 8:
         with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
-            list(pool.map(compile_for_all, names, chunksize=4))
+            list(pool.map(inspect, names, chunksize=4))
 
 
-def compile_for_all(name: str) -> None:
-    """Put one launch's machine code for every target into the cache."""
+def inspect(name: str) -> None:
+    """Put one launch's kernels for every target, and their instructions, into the cache."""
     for target in TARGETS:
-        cubins(LAUNCHES[name], target)
+        for made in cubins(LAUNCHES[name], target):
+            opcodes(made.code)
 
 
 def reads_arrays(launch: Launch) -> bool:

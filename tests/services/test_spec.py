@@ -6,6 +6,7 @@ import contextlib
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,7 @@ def test_many_mistakes_come_back_in_one_answer_each_at_its_place() -> None:
     found = mistakes_in(TEN_MISTAKES)
     assert set(found) == {
         "nam",
+        "dataset.name",
         "dataset.train_fraction",
         "network.layers[0].filters",
         "network.layers[0].activaton",
@@ -96,6 +98,69 @@ def test_sense_is_checked_beside_form() -> None:
     found = mistakes_in(changed(IRIS, dataset__name="irish", training__epochs=0, name=""))
     assert {"dataset.name", "training.epochs", "name"} <= set(found)
     assert "'iris'" in (found["dataset.name"].hint or "")
+
+
+BESIDE = [
+    ({"dataset__name": "irish", "dataset__train_fraction": 2}, {"dataset.name", "dataset.train_fraction"}),
+    ({"training__metrics": ["acuracy"], "training__epochs": 0}, {"training.metrics[0]", "training.epochs"}),
+    (
+        {"training__early_stopping": {"monitor": "val_f1"}, "training__epoch": 3},
+        {"training.early_stopping.monitor", "training.epoch"},
+    ),
+    (
+        {"training__optimizer": "sdg", "network__layers": [{"type": "dense", "units": 4, "activation": "softmax"}]},
+        {"training.optimizer.type", "network.layers[0]"},
+    ),
+    ({"network__layers": [{"type": "conv2d", "filters": 3, "kernel_size": 3}, {"type": "dens"}]},
+     {"network.layers[0]", "network.layers[1].type"}),
+    ({"task": "regression", "dataset__split": {"train": 0.9, "validation": 0.5}}, {"task", "dataset.split"}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("change", "paths"), BESIDE)
+def test_a_mistake_of_form_hides_no_mistake_of_sense_in_the_same_section(
+    change: dict[str, Any], paths: set[str]
+) -> None:
+    assert set(mistakes_in(changed(IRIS, **change))) == paths
+
+
+@pytest.mark.parametrize("place", ["", "training__"])
+def test_a_flood_of_mistakes_is_answered_soon(place: str) -> None:
+    began = time.monotonic()
+    flood = {f"{place}q{number}": 1 for number in range(50_000)}
+    found = mistakes_in(changed(IRIS, **flood) if place else {**IRIS, **flood})
+    layers = [{"type": "conv2d", f"q{number}": 1} for number in range(512)]
+    assert 500 <= len(found) <= 1100
+    assert len(mistakes_in(changed(IRIS, network__layers=layers))) >= 500
+    assert time.monotonic() - began < 4
+
+
+def test_what_is_wrong_is_not_blamed_on_what_is_right() -> None:
+    stopping = {"monitor": "val_mean_absolute_error"}
+    spec = changed(IRIS, training__metrics="mean_absolute_error", training__early_stopping=stopping)
+    assert set(mistakes_in(spec)) == {"training.metrics"}
+    spec = changed(IRIS, task="clasification", training__early_stopping={"monitor": "val_accuracy"})
+    assert set(mistakes_in(spec)) == {"task"}
+    assert set(mistakes_in(changed(IRIS, training__loss="crossentropie"))) == {"training.loss.type"}
+
+
+@pytest.mark.parametrize(
+    ("change", "path", "message"),
+    [
+        ({"dataset": "iris"}, "dataset", "needs named parts (key: value)"),
+        ({"network": ["dense"]}, "network", "needs named parts (key: value)"),
+        ({"network__layers": []}, "network.layers", "list should have at least 1 item"),
+        ({"network__layers": [3]}, "network.layers[0]", "needs named parts (key: value)"),
+        (
+            {"training__batch_size": "fulll"},
+            "training.batch_size",
+            "input should be a valid integer, unable to parse string as an integer, or input should be 'full'",
+        ),
+        ({"resources": {"max_runtime": "2 weeks"}}, "resources.max_runtime", "a duration is seconds, or text such as"),
+    ],
+)
+def test_mistakes_are_told_in_a_users_words(change: dict[str, Any], path: str, message: str) -> None:
+    assert mistakes_in(changed(IRIS, **change))[path].message.startswith(message)
 
 
 def test_keras_class_names_and_short_forms_are_understood() -> None:

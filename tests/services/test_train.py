@@ -187,6 +187,39 @@ def test_stop_keeps_the_model_of_that_moment(tmp_path: Path) -> None:
     assert model_of(last)["dense/w"].shape == (4, 16)
 
 
+def test_stop_keeps_the_best_model_so_far_where_the_spec_asks_for_the_best(tmp_path: Path) -> None:
+    spec = changed(
+        IRIS, training__optimizer={"type": "adam", "learning_rate": 0.2}, training__epochs=200,
+        training__early_stopping={"monitor": "val_loss", "patience": 100},
+    )  # fmt: skip
+    told: list[Message] = []
+    for message in messages(spec, tmp_path, stop=(lambda: len(series(told, "val_loss")) >= 40)):
+        told.append(message)
+    epochs, last = series(told, "val_loss"), told[-1]
+    assert last["reason"] == "stopped_by_user"
+    best = int(np.argmin(epochs)) + 1
+    assert last["result"]["best_epoch"] == best < 40
+    short = trained(changed(spec, training__epochs=best), tmp_path)
+    assert last["result"]["weights_sha256"] == short["result"]["weights_sha256"]
+
+
+def test_a_run_that_was_lost_after_its_last_step_still_tells_its_last_metrics(tmp_path: Path) -> None:
+    class Leaving:
+        """Asks for a checkpoint whenever it is asked."""
+
+        def __call__(self) -> bool:
+            return False
+
+        def checkpoint_wanted(self) -> bool:
+            return True
+
+    told = list(messages(changed(IRIS, training__epochs=3), tmp_path / "a", stop=Leaving()))
+    last = [m for m in told if m["type"] == "checkpoint"][-1]
+    again = list(messages(changed(IRIS, training__epochs=3), tmp_path / "b", resume=Path(last["path"])))[-1]
+    for name in ("metrics", "test", "weights_sha256", "epochs"):
+        assert again["result"][name] == told[-1]["result"][name]
+
+
 def test_the_reported_losses_are_those_of_the_weights_at_each_step(tmp_path: Path) -> None:
     """With batch descent the first loss is that of the initial weights: ln 3 for three classes and zero weights."""
     layers = [{"type": "dense", "units": 3, "activation": "softmax", "kernel_initializer": "zeros"}]
@@ -253,3 +286,10 @@ def test_a_very_long_run_reports_no_more_points_than_anybody_wants_to_see(tmp_pa
     assert 1000 <= len(losses) <= 2001
     assert told[-2]["type"] == "phase"
     assert [m["step"] for m in told if m["type"] == "metrics"][-1] == 5001
+
+
+def test_a_network_larger_than_the_machine_is_refused_before_anything_is_allocated(tmp_path: Path) -> None:
+    layers = [{"type": "dense", "units": 2**30}, {"type": "dense", "units": 3, "activation": "softmax"}]
+    with pytest.raises(training_job.OutOfMemory, match="GB of memory, and this machine has"):
+        list(messages(changed(IRIS, network__layers=layers, training__batch_size=4096), tmp_path))
+    assert not [*tmp_path.iterdir()]
