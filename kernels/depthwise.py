@@ -12,11 +12,38 @@ from typing import Any
 
 from kernels.depthwise_grid import Depthwise, forward_grid, input_gradient_grid, weight_gradient_grid
 from kernels.launch import Deferred, Launch, pair
+from kernels.operator import ShapeError
+from kernels.tensor import TensorSpec, both, window
 
 shift: Any = Deferred("kernels.microkernel", "shift")
 
 CHANNELS = 32
 """Channels of one item of the weight gradient: their sums for all taps stay in the first-level cache."""
+
+
+Sizes = int | tuple[int, int]
+
+
+def depthwise(
+    kind: str, x: TensorSpec, kernel_size: Sizes, strides: Sizes, padding: str, dilation_rate: Sizes, multiplier: int
+) -> Depthwise:
+    """Slide a filter per channel over x; raises ShapeError in the name of `kind`."""
+    if len(x.shape) != 4:
+        raise ShapeError(
+            f"{kind} expects (batch, height, width, channels), got {x.shape}; add a reshape layer before it"
+        )
+    (n, h, w, c), (r, s) = x.shape, both(kernel_size)
+    (stride_h, stride_w), (dilation_h, dilation_w) = both(strides), both(dilation_rate)
+    high, wide = window(h, r, stride_h, dilation_h, padding), window(w, s, stride_w, dilation_w, padding)
+    if high.output < 1 or wide.output < 1:
+        raise ShapeError(
+            f"{kind}'s window reaches over {high.extent} x {wide.extent} cells, but its input is only {h} x {w}; "
+            'use a smaller kernel_size or dilation_rate, or padding "same"'
+        )
+    return Depthwise(
+        n, h, w, c, multiplier, r, s, high.output, wide.output, stride_h, stride_w, dilation_h, dilation_w,
+        high.before, wide.before,
+    )  # fmt: skip
 
 
 def depthwise_forward(x: Any, w: Any, y: Any, v: Depthwise) -> Launch:

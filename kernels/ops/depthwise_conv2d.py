@@ -9,37 +9,14 @@ from typing import Annotated, ClassVar, Literal, final
 from annotated_types import Ge
 
 from kernels.columns import add_bias
-from kernels.depthwise import depthwise_forward, depthwise_input_gradient, depthwise_weight_gradient
+from kernels.depthwise import depthwise, depthwise_forward, depthwise_input_gradient, depthwise_weight_gradient
 from kernels.depthwise_grid import Depthwise
 from kernels.launch import Launch
-from kernels.operator import Example, Frame, Operator, Param, ShapeError, Signature
+from kernels.operator import Example, Frame, Operator, Param, Signature
 from kernels.reduce import column_sums
-from kernels.tensor import TensorSpec, both, window
+from kernels.tensor import TensorSpec
 
 Size = Annotated[int, Ge(1)]
-Sizes = int | tuple[int, int]
-
-
-def depthwise(
-    kind: str, x: TensorSpec, kernel_size: Sizes, strides: Sizes, padding: str, dilation_rate: Sizes, multiplier: int
-) -> Depthwise:
-    """Slide a filter per channel over x; raises ShapeError in the name of `kind`."""
-    if len(x.shape) != 4:
-        raise ShapeError(
-            f"{kind} expects (batch, height, width, channels), got {x.shape}; add a reshape layer before it"
-        )
-    (n, h, w, c), (r, s) = x.shape, both(kernel_size)
-    (stride_h, stride_w), (dilation_h, dilation_w) = both(strides), both(dilation_rate)
-    high, wide = window(h, r, stride_h, dilation_h, padding), window(w, s, stride_w, dilation_w, padding)
-    if high.output < 1 or wide.output < 1:
-        raise ShapeError(
-            f"{kind}'s window reaches over {high.extent} x {wide.extent} cells, but its input is only {h} x {w}; "
-            'use a smaller kernel_size or dilation_rate, or padding "same"'
-        )
-    return Depthwise(
-        n, h, w, c, multiplier, r, s, high.output, wide.output, stride_h, stride_w, dilation_h, dilation_w,
-        high.before, wide.before,
-    )  # fmt: skip
 
 
 @final

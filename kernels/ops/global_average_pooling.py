@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import abc
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, final
@@ -10,9 +9,10 @@ from typing import Any, ClassVar, final
 import numpy as np
 
 from kernels.conv_grid import quotient
+from kernels.global_pool import GlobalPooling, sizes
 from kernels.launch import Deferred, Grid, Launch, cuda, each, pair
 from kernels.moments_grid import LANES, LINES, add_lines, place
-from kernels.operator import Example, Frame, Operator, ShapeError, Signature
+from kernels.operator import Example, Frame, Signature
 from kernels.tensor import TensorSpec
 
 number_like: Any = Deferred("kernels.microkernel", "number_like")
@@ -60,36 +60,6 @@ def share(i: int, k: int, dy: Any, dx: Any, positions: int, c: int, part: Any) -
 
 
 average = pair(mean_of_positions, mean_of_positions_grid, name="global_average_pooling.average")
-
-
-class GlobalPooling(Operator):
-    """What the four global poolings share: (n, positions…, c) → (n, c), or (n, 1…, c) with `keepdims`."""
-
-    axes: ClassVar[int]
-    layout: ClassVar[str]
-    keepdims: bool
-
-    def pooled(self, x: TensorSpec) -> TensorSpec:
-        """The output, or ShapeError where the input has another number of axes."""
-        if len(x.shape) != self.axes + 2:
-            raise ShapeError(f"{self.type} expects {self.layout}, got {x.shape}; add a reshape layer before it")
-        kept = (1,) * self.axes if self.keepdims else ()
-        return x.with_shape(x.shape[0], *kept, x.shape[-1])
-
-    @classmethod
-    @abc.abstractmethod
-    def examples(cls) -> list[Example]:
-        """Both forms, one position, one channel and many."""
-
-    def flops(self, x: TensorSpec) -> int:
-        """An addition or a comparison per element."""
-        return x.size
-
-
-def sizes(f: Frame) -> tuple[int, int, int]:
-    """Rows of the batch, positions, channels."""
-    n, c = int(f.x.shape[0]), int(f.x.shape[-1])
-    return n, f.x.size // (n * c), c
 
 
 class _GlobalAverage(GlobalPooling):

@@ -10,9 +10,9 @@ from typing import Any, ClassVar, final
 import numpy as np
 
 from kernels.conv_grid import quotient
+from kernels.global_pool import GlobalPooling, sizes
 from kernels.launch import Deferred, Grid, Launch, each, pair
 from kernels.operator import Example, Frame, Signature
-from kernels.ops.global_average_pooling import GlobalPooling, sizes
 from kernels.pool import thread_each
 from kernels.tensor import TensorSpec
 

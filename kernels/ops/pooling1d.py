@@ -11,9 +11,9 @@ from annotated_types import Ge
 
 from kernels.launch import Launch
 from kernels.operator import Example, Frame, Operator, ShapeError, Signature
-from kernels.ops.average_pooling import mean, spread
-from kernels.ops.max_pooling import pool, unpool
 from kernels.pool import Pooling
+from kernels.pool_max import pool, unpool
+from kernels.pool_mean import mean, spread
 from kernels.tensor import TensorSpec, window
 
 Size = Annotated[int, Ge(1)]

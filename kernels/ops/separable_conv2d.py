@@ -8,12 +8,11 @@ from typing import Annotated, ClassVar, Literal, final
 
 from annotated_types import Ge
 
-from kernels.depthwise import depthwise_forward, depthwise_input_gradient, depthwise_weight_gradient
+from kernels.depthwise import depthwise, depthwise_forward, depthwise_input_gradient, depthwise_weight_gradient
 from kernels.depthwise_grid import Depthwise
 from kernels.gemm import matmul
 from kernels.launch import Launch
 from kernels.operator import Example, Frame, Operator, Param, Signature
-from kernels.ops.depthwise_conv2d import depthwise
 from kernels.reduce import column_sums
 from kernels.tensor import TensorSpec
 
