@@ -93,8 +93,9 @@ def parametrized(chosen: list[tuple[str, Target]]) -> pytest.MarkDecorator:
 @pytest.fixture(scope="module", autouse=True)
 def inspected(request: pytest.FixtureRequest) -> None:
     """Compile and disassemble what the chosen tests will ask for on all processors; by themselves they use one."""
-    given = [item.callspec.params for item in request.session.items if hasattr(item, "callspec")]
-    chosen = {(p["name"], p["target"]) for p in given if {"name", "target"} <= p.keys()}
+    ours = [item for item in request.session.items if getattr(item, "module", None) is request.module]
+    given = [item.callspec.params for item in ours if hasattr(item, "callspec")]
+    chosen = {(p["name"], p["target"]) for p in given if "name" in p}
     if len(chosen) > 8:
         with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
             list(pool.map(inspect, sorted(chosen), chunksize=8))
