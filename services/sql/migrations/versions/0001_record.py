@@ -2,6 +2,7 @@
 
 import sqlalchemy as sa
 from alembic import op
+from alembic.util import CommandError
 
 from services.sql.triggers import create_statements
 
@@ -144,4 +145,4 @@ def _create_service() -> None:
 
 def downgrade() -> None:
     """There is nothing before the first revision."""
-    raise NotImplementedError("the first revision cannot be undone")
+    raise CommandError("The first revision cannot be undone: to begin anew, use an empty database.")
