@@ -5,6 +5,7 @@ reads first and writes later fails at once when another one wrote in between, wh
 """
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 BUSY_SECONDS: Final = 30
+_BUSY_PAUSE: Final = 0.01
+_PRIMARY_CODE: Final = 0xFF  # the low byte of an extended SQLite error code
 _WRITES: Final = "trainyard_writes"
 _MIGRATION_LOCK: Final = 7_239_015_512
 _POSTGRES_LIMITS: Final = "-c lock_timeout=5s -c statement_timeout=30s -c idle_in_transaction_session_timeout=10s"
@@ -53,8 +56,27 @@ def _open_sqlite(url: str) -> Engine:
 def _tune_sqlite(raw: sqlite3.Connection, _record: object) -> None:
     """Take transactions into our own hands, then make commits durable."""
     raw.isolation_level = None
-    for pragma in ("busy_timeout = 30000", "journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
-        raw.execute(f"PRAGMA {pragma}")
+    raw.execute("PRAGMA busy_timeout = 30000")
+    _write_ahead(raw)
+    raw.execute("PRAGMA synchronous = FULL")
+    raw.execute("PRAGMA foreign_keys = ON")
+
+
+def _write_ahead(raw: sqlite3.Connection) -> None:
+    """Turn the write-ahead log on; the file remembers it, so only the first process to open a new file has work.
+
+    SQLite's own waiting does not cover this change: with two processes at a new file, one is told "locked" at once.
+    """
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            raw.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as problem:
+            busy = problem.sqlite_errorcode & _PRIMARY_CODE == sqlite3.SQLITE_BUSY
+            if not busy or time.monotonic() > deadline:
+                raise
+            time.sleep(_BUSY_PAUSE)
 
 
 def _begin_sqlite(connection: Connection) -> None:

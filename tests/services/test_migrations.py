@@ -1,5 +1,6 @@
 """The schema: migrations make exactly the tables of the code, and the database refuses what must never be."""
 
+import sqlite3
 import threading
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,18 @@ def test_processes_that_start_together_migrate_once(tmp_path: Path) -> None:
     for engine in engines:
         ping(engine)
         engine.dispose()
+
+
+def test_a_new_file_that_another_process_is_writing_is_waited_for(tmp_path: Path) -> None:
+    file = tmp_path / "trainyard.db"
+    other = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    other.execute("CREATE TABLE theirs (x)")
+    threading.Timer(0.3, lambda: other.execute("COMMIT")).start()
+    engine = open_engine(f"sqlite:///{file}")
+    ping(engine)
+    engine.dispose()
+    other.close()
 
 
 def test_sqlite_is_durable_and_checks_references(sqlite_engine: Engine) -> None:
