@@ -269,6 +269,8 @@ class CardOut(Shape):
     download_bytes: int
     parts: str
     features: list[str] | None
+    input_dtype: str = Field(description="int32 where the rows are symbols, such as words or characters.")
+    vocabulary: int | None = Field(description="Symbols are whole numbers below it.")
 
 
 @final

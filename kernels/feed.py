@@ -51,6 +51,12 @@ def advance(i: int, clock: Any) -> None:
     clock[3] += 1
 
 
+@each
+def add_to(i: int, total: Any, share: Any) -> None:
+    """The gradient of an output that several layers take is the sum of theirs."""
+    total[i] += share[i]
+
+
 def gather_rows(data: Any, order: Any, clock: Any, out: Any) -> Iterator[Launch]:
     """Fill `out` (batch, …) with the clock's rows of `data` (rows, …)."""
     batch = int(out.shape[0])

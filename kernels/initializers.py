@@ -12,8 +12,9 @@ import numpy.typing as npt
 from kernels import philox
 
 Floats = npt.NDArray[np.float64]
-Draw = Callable[[int, int, int], Floats]
-"""Count, seed, stream -> that many numbers of variance 1 (or a constant)."""
+Shape = tuple[int, ...]
+Draw = Callable[[Shape, int, int], Floats]
+"""Shape, seed, stream -> an array of it, of variance 1 (or a constant, or a table)."""
 
 TRUNCATED_DEVIATION = 0.87962566103423978
 """The standard deviation of a normal variable cut off at ±2 deviations."""
@@ -23,35 +24,67 @@ class UnknownInitializer(LookupError):
     """No initializer of that name; the message lists the known ones and the nearest."""
 
 
-def uniform(n: int, seed: int, stream: int) -> Floats:
-    """n numbers of variance 1, uniform in ±√3."""
-    return (2 * philox.uniform(seed, stream, 0, n) - 1 + 2.0**-24) * math.sqrt(3)
+def uniform(shape: Shape, seed: int, stream: int) -> Floats:
+    """Numbers of variance 1, uniform in ±√3."""
+    drawn = philox.uniform(seed, stream, 0, math.prod(shape))
+    return ((2 * drawn - 1 + 2.0**-24) * math.sqrt(3)).reshape(shape)
 
 
-def normal(n: int, seed: int, stream: int) -> Floats:
-    """n normal numbers of variance 1."""
-    return philox.normal(seed, stream, 0, n)
+def normal(shape: Shape, seed: int, stream: int) -> Floats:
+    """Normal numbers of variance 1."""
+    return philox.normal(seed, stream, 0, math.prod(shape)).reshape(shape)
 
 
-def truncated_normal(n: int, seed: int, stream: int) -> Floats:
-    """n normal numbers, those beyond two deviations drawn again, scaled back to variance 1."""
+def truncated_normal(shape: Shape, seed: int, stream: int) -> Floats:
+    """Normal numbers, those beyond two deviations drawn again, scaled back to variance 1."""
+    n = math.prod(shape)
     values = philox.normal(seed, stream, 0, n)
     for draw in range(1, 64):
         far = np.flatnonzero(np.abs(values) > 2)
         if far.size == 0:
             break
         values[far] = philox.normal(seed, stream, draw, n)[far]
-    return values / TRUNCATED_DEVIATION
+    return (values / TRUNCATED_DEVIATION).reshape(shape)
 
 
-def zeros(n: int, seed: int, stream: int) -> Floats:
-    """n zeros."""
-    return np.zeros(n)
+def orthogonal(shape: Shape, seed: int, stream: int) -> Floats:
+    """A matrix (all axes but the last are its rows) with orthonormal columns, or rows where it has fewer of them.
+
+    Saxe, McClelland & Ganguli 2014; the signs of R's diagonal make the factorisation unique and Q uniform.
+    """
+    rows, columns = math.prod(shape[:-1]), shape[-1]
+    drawn = philox.normal(seed, stream, 0, rows * columns).reshape(max(rows, columns), min(rows, columns))
+    q, r = np.linalg.qr(drawn)
+    q = q * np.where(np.diagonal(r) < 0, -1.0, 1.0)
+    return (q.T if rows < columns else q).reshape(shape)
 
 
-def ones(n: int, seed: int, stream: int) -> Floats:
-    """n ones."""
-    return np.ones(n)
+def zeros(shape: Shape, seed: int, stream: int) -> Floats:
+    """Zeros."""
+    return np.zeros(shape)
+
+
+def ones(shape: Shape, seed: int, stream: int) -> Floats:
+    """Ones."""
+    return np.ones(shape)
+
+
+def unit_forget(shape: Shape, seed: int, stream: int) -> Floats:
+    """An LSTM's bias (4 · units): ones for the forget gate, the second quarter, zeros for the others."""
+    values = np.zeros(shape)
+    values[shape[0] // 4 : shape[0] // 2] = 1
+    return values
+
+
+def sinusoidal(shape: Shape, seed: int, stream: int) -> Floats:
+    """Positions in waves (t, features): sin(t / 10000^(2i/features)) in column 2i, the cosine in column 2i + 1.
+
+    Vaswani et al. 2017, section 3.5.
+    """
+    steps, features = shape
+    column = np.arange(features)
+    angle = np.arange(steps)[:, None] / 10_000.0 ** (column // 2 * 2 / features)
+    return np.where(column % 2 == 0, np.sin(angle), np.cos(angle))
 
 
 Scale = Callable[[int, int], float]
@@ -96,21 +129,22 @@ INITIALIZERS: dict[str, tuple[Draw, Scale]] = {
     "lecun_normal": (truncated_normal, lecun),
     "lecun_uniform": (uniform, lecun),
     "ones": (ones, as_is),
+    "orthogonal": (orthogonal, as_is),
     "random_normal": (normal, small),
     "random_uniform": (uniform, narrow),
+    "sinusoidal": (sinusoidal, as_is),
+    "unit_forget": (unit_forget, as_is),
     "zeros": (zeros, as_is),
 }
 """Every initializer: what is drawn, and the standard deviation it is scaled to."""
 
 
-def initialize(
-    name: str, shape: tuple[int, ...], fan_in: int, fan_out: int, seed: int, stream: int
-) -> npt.NDArray[np.float32]:
+def initialize(name: str, shape: Shape, fan_in: int, fan_out: int, seed: int, stream: int) -> npt.NDArray[np.float32]:
     """The starting values of a parameter: a function of its arguments alone, the same on every machine."""
     if name not in INITIALIZERS:
         near = difflib.get_close_matches(name, INITIALIZERS, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise UnknownInitializer(f"unknown initializer {name!r}{hint} (known: {', '.join(INITIALIZERS)})")
     draw, scale = INITIALIZERS[name]
-    values = draw(math.prod(shape), seed, philox.START + stream) * scale(fan_in, fan_out)
-    return values.astype(np.float32).reshape(shape)
+    values = draw(shape, seed, philox.START + stream) * scale(fan_in, fan_out)
+    return values.astype(np.float32)

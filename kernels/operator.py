@@ -32,11 +32,13 @@ class Param:
 class Signature:
     """The arrays an operator needs beside its inputs.
 
-    `params` are trained; `saved` is kept from forward to backward; `scratch` is used within one pass.
+    `params` are trained; `state` is kept from step to step and with the model but not trained (running averages);
+    `saved` is kept from forward to backward; `scratch` is used within one pass.
     """
 
     output: TensorSpec
     params: Mapping[str, Param] = field(default_factory=dict)
+    state: Mapping[str, Param] = field(default_factory=dict)
     saved: Mapping[str, TensorSpec] = field(default_factory=dict)
     scratch: Mapping[str, TensorSpec] = field(default_factory=dict)
 
@@ -79,6 +81,13 @@ class Example:
     x: TensorSpec
     inputs: Literal["normal", "distinct", "probabilities"] = "normal"
     differentiable: bool = True
+    more: tuple[TensorSpec, ...] = ()
+    """The inputs after the first, for an operator that takes several."""
+
+    @property
+    def xs(self) -> tuple[TensorSpec, ...]:
+        """All inputs."""
+        return (self.x, *self.more)
 
 
 class Operator(abc.ABC):
@@ -91,6 +100,8 @@ class Operator(abc.ABC):
     aliases: ClassVar[tuple[str, ...]] = ()
     takes_activation: ClassVar[bool] = False
     """Whether the layer may name an activation that follows it."""
+    arity: ClassVar[int | None] = 1
+    """How many inputs it takes; None: two or more. With other than one, the frame has lists `xs` and `dxs`."""
     is_activation: ClassVar[bool] = False
     """Whether a layer may name this operator as its activation."""
     reshapes: ClassVar[bool] = False
@@ -103,7 +114,8 @@ class Operator(abc.ABC):
 
     @abc.abstractmethod
     def infer(self, x: TensorSpec) -> Signature:
-        """Output, parameters and buffers for an input; raises ShapeError with the remedy."""
+        """Output, parameters and buffers for an input; raises ShapeError with the remedy. An operator with several
+        inputs takes them all: infer(x, *more)."""
 
     @abc.abstractmethod
     def forward(self, f: Frame, training: bool) -> Iterator[Launch]:

@@ -25,5 +25,5 @@ class Optimizer(abc.ABC):
 
     @abc.abstractmethod
     def update(self, w: Any, dw: Any, slots: Mapping[str, Any], rates: Any, clock: Any) -> Iterator[Launch]:
-        """Launches for one step. `rates` is a float array: [0] this step's learning rate, [1] and [2] free for the
+        """Launches for one step. `rates` is a float array: [0] this step's learning rate, [1] to [3] free for the
         optimizer's own per-step factors. `clock[0]` is the number of the step, from 0."""

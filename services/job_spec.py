@@ -63,7 +63,8 @@ else:
 
 
 def _layer_extras(cls: type[Any]) -> dict[str, Any]:
-    extras: dict[str, Any] = {"name": (LayerName | None, None)}
+    sources = Annotated[list[LayerName], Field(min_length=1, max_length=64)]
+    extras: dict[str, Any] = {"name": (LayerName | None, None), "inputs": (sources | None, None)}
     if cls.takes_activation:
         extras["activation"] = (Activation | None, None)
     return extras
@@ -91,12 +92,22 @@ class SplitSpec(Section):
 
 
 class DatasetSpec(Section):
-    """Which data, how it is split, and what is done to it before the network sees it."""
+    """Which data, how it is split, and what is done to it before the network sees it.
+
+    Beside these keys a data set may have options of its own, such as the `window` of a series.
+    """
+
+    model_config = ConfigDict(**{**STRICT, "extra": "allow"})
 
     name: Annotated[str, StringConstraints(min_length=1, max_length=128)]
     split: SplitSpec = SplitSpec()
     train_fraction: Annotated[float, Gt(0), Le(1)] = 1.0
     preprocessing: Annotated[list[Preprocessing], Field(max_length=16)] = []
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The data set's own options, as the user gave them."""
+        return dict(self.model_extra or {})
 
 
 class NetworkSpec(Section):
@@ -165,7 +176,7 @@ class JobSpec(BaseModel):
     version: Literal["trainyard/v1"] = Field(default="trainyard/v1", alias="schema")
     name: Annotated[str, StringConstraints(min_length=1, max_length=128)] = "job"
     labels: Annotated[list[Label], Field(max_length=16)] = []
-    task: Literal["classification", "regression"]
+    task: Literal["classification", "regression", "autoencoder", "forecasting", "language_model"]
     dataset: DatasetSpec
     network: NetworkSpec
     training: TrainingSpec

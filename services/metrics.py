@@ -1,27 +1,30 @@
 """Metrics in NumPy under their Keras names, exact over batches.
 
-A metric is a tally of a batch (float64 sums), a way to join two tallies, and the value of a tally. So the metric of a
-whole part is the same number however it was cut into batches. Class targets are int (n,) or one-hot (n, k); outputs
-(n, k) are scores of which the largest wins, and outputs (n, 1) are probabilities judged at 0.5.
+A metric is a tally of a batch, a way to join two tallies, and the value of a tally (`services.tallies`). So the metric
+of a whole part is the same number however it was cut into batches.
 """
 
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from services.names import lookup
+from services import tallies
+from services.confusion import confusion, report
+from services.names import canonical, lookup
+from services.tallies import Array, Tally
 
-Array = NDArray[Any]
-Tally = NDArray[np.float64]
+__all__ = ["ALIASES", "METRICS", "Meter", "Metric", "confusion", "metric", "report"]
+
 Form = Literal["index", "one_hot", "binary", "values"]
 
 _CLASSES: tuple[Form, ...] = ("index", "one_hot", "binary")
 _COLUMNS: tuple[Form, ...] = ("one_hot", "binary", "values")
-_TOP = 5
+_TOP_5 = "top_k_categorical_accuracy"
+_TOP_NAME = re.compile(r"top_([1-9]\d{0,4})_(?:categorical_)?accuracy")
 
 
 @final
@@ -78,87 +81,15 @@ class Meter:
 
 def metric(name: str) -> Metric:
     """The metric called `name`, by its Keras name, class name or short name; NotFound lists the known ones."""
+    top = _TOP_NAME.fullmatch(canonical(name))
+    if top:
+        return METRICS[_TOP_5] if top[1] == "5" else _top(int(top[1]))
     return lookup("metric", name, METRICS, ALIASES)
 
 
-def _hits(outputs: Array, targets: Array) -> NDArray[np.bool_]:
-    if outputs.shape[-1] == 1 or outputs.ndim == 1:
-        return _sides(outputs, targets)
-    hits: NDArray[np.bool_] = np.equal(_labels(outputs, targets), outputs.reshape(-1, outputs.shape[-1]).argmax(axis=1))
-    return hits
-
-
-def _sides(outputs: Array, targets: Array) -> NDArray[np.bool_]:
-    sides: NDArray[np.bool_] = np.equal(outputs.reshape(-1) > 0.5, targets.reshape(-1) > 0.5)
-    return sides
-
-
-def _labels(outputs: Array, targets: Array) -> Array:
-    if targets.size != outputs.size:
-        return targets.reshape(-1).astype(np.int64)
-    return np.asarray(targets.reshape(-1, outputs.shape[-1]).argmax(axis=1))
-
-
-def _accuracy(outputs: Array, targets: Array) -> Tally:
-    return _counted(_hits(outputs, targets))
-
-
-def _binary_accuracy(outputs: Array, targets: Array) -> Tally:
-    return _counted(_sides(outputs, targets))
-
-
-def _top_k(outputs: Array, targets: Array) -> Tally:
-    rows = outputs.reshape(-1, outputs.shape[-1])
-    wanted = rows[np.arange(len(rows)), _labels(outputs, targets)]
-    ahead = (rows > wanted[:, np.newaxis]).sum(axis=1)
-    return _counted((ahead < _TOP) & np.isfinite(wanted))
-
-
-def _counted(hits: NDArray[np.bool_]) -> Tally:
-    return np.array([np.count_nonzero(hits), hits.size], np.float64)
-
-
-def _squared_error(outputs: Array, targets: Array) -> Tally:
-    return np.array([np.square(_errors(outputs, targets)).sum(), targets.size])
-
-
-def _absolute_error(outputs: Array, targets: Array) -> Tally:
-    return np.array([np.abs(_errors(outputs, targets)).sum(), targets.size])
-
-
-def _errors(outputs: Array, targets: Array) -> NDArray[np.float64]:
-    return targets.reshape(outputs.shape).astype(np.float64) - outputs
-
-
-def _spread(outputs: Array, targets: Array) -> Tally:
-    # Rows: count, mean, sum of squares about the mean, sum of squared errors; one column per output.
-    y = targets.reshape(len(outputs), -1).astype(np.float64)
-    errors = y - outputs.reshape(y.shape)
-    mean = y.mean(axis=0)
-    return np.stack([np.full_like(mean, len(y)), mean, np.square(y - mean).sum(axis=0), np.square(errors).sum(axis=0)])
-
-
-def _join_spreads(a: Tally, b: Tally) -> Tally:
-    # Chan, Golub, LeVeque 1979: no difference of large sums, so nothing is lost when the mean is far from zero.
-    n = a[0] + b[0]
-    apart = b[1] - a[1]
-    about_mean = a[2] + b[2] + np.square(apart) * a[0] * b[0] / n
-    return np.stack([n, a[1] + apart * b[0] / n, about_mean, a[3] + b[3]])
-
-
-def _explained(spread: Tally) -> float:
-    _, _, about_mean, errors = spread
-    constant = np.where(errors == 0, 1.0, 0.0)
-    share = 1 - errors / np.where(about_mean == 0, 1.0, about_mean)
-    return float(np.where(about_mean == 0, constant, share).mean())
-
-
-def _mean(tally: Tally) -> float:
-    return float(tally[0] / tally[1])
-
-
-def _root_mean(tally: Tally) -> float:
-    return math.sqrt(tally[0] / tally[1])
+def _top(k: int) -> Metric:
+    formula = f"share of rows with fewer than {k} scores above that of the right class"
+    return Metric(f"top_{k}_accuracy", "max", formula, ("index", "one_hot"), tallies.among_best(k), tallies.mean)
 
 
 METRICS = {
@@ -169,8 +100,8 @@ METRICS = {
             "max",
             "share of rows whose highest score is the right class",
             _CLASSES,
-            _accuracy,
-            _mean,
+            tallies.hits,
+            tallies.mean,
             aliases=("acc", "categorical_accuracy", "sparse_categorical_accuracy"),
         ),
         Metric(
@@ -178,27 +109,76 @@ METRICS = {
             "max",
             "share of outputs on the right side of 0.5",
             ("one_hot", "binary"),
-            _binary_accuracy,
-            _mean,
+            tallies.sides,
+            tallies.mean,
         ),
         Metric(
-            "top_k_categorical_accuracy",
+            _TOP_5,
             "max",
-            f"share of rows with fewer than {_TOP} scores above that of the right class",
+            f"{_top(5).formula}; top_3_accuracy and so on for another number than 5",
             ("index", "one_hot"),
-            _top_k,
-            _mean,
+            tallies.among_best(5),
+            tallies.mean,
             aliases=("top_5_accuracy", "top_k_accuracy", "sparse_top_k_categorical_accuracy"),
         ),
-        Metric("mean_squared_error", "min", "mean of (y − ŷ)²", _COLUMNS, _squared_error, _mean, aliases=("mse",)),
-        Metric("mean_absolute_error", "min", "mean of |y − ŷ|", _COLUMNS, _absolute_error, _mean, aliases=("mae",)),
+        Metric(
+            "precision",
+            "max",
+            "right answers of a class / all its answers; mean over classes, one output: of the second class",
+            _CLASSES,
+            tallies.by_class,
+            tallies.precision,
+        ),
+        Metric(
+            "recall",
+            "max",
+            "right answers of a class / all its rows; mean over classes, one output: of the second class",
+            _CLASSES,
+            tallies.by_class,
+            tallies.recall,
+        ),
+        Metric(
+            "f1_score",
+            "max",
+            "2·precision·recall / (precision + recall) of a class; mean over classes, one output: of the second class",
+            _CLASSES,
+            tallies.by_class,
+            tallies.f1,
+            aliases=("f1",),
+        ),
+        Metric(
+            "perplexity",
+            "min",
+            "e^(mean of −log p), p the probability of the right class",
+            ("index", "one_hot"),
+            tallies.surprise,
+            tallies.exp_mean,
+        ),
+        Metric(
+            "mean_squared_error",
+            "min",
+            "mean of (y − ŷ)²",
+            _COLUMNS,
+            tallies.squared_errors,
+            tallies.mean,
+            aliases=("mse",),
+        ),
+        Metric(
+            "mean_absolute_error",
+            "min",
+            "mean of |y − ŷ|",
+            _COLUMNS,
+            tallies.absolute_errors,
+            tallies.mean,
+            aliases=("mae",),
+        ),
         Metric(
             "root_mean_squared_error",
             "min",
             "√ mean of (y − ŷ)²",
             _COLUMNS,
-            _squared_error,
-            _root_mean,
+            tallies.squared_errors,
+            tallies.root_mean,
             aliases=("rmse",),
         ),
         Metric(
@@ -206,10 +186,29 @@ METRICS = {
             "max",
             "1 − Σ(y − ŷ)² / Σ(y − ȳ)², averaged over outputs",
             ("values",),
-            _spread,
-            _explained,
-            _join_spreads,
+            tallies.spread,
+            tallies.explained,
+            tallies.join_spreads,
             aliases=("r2",),
+        ),
+        Metric(
+            "peak_signal_to_noise_ratio",
+            "max",
+            "10·log10((highest y − lowest y)² / mean of (y − ŷ)²) dB",
+            ("values",),
+            tallies.errors_and_range,
+            tallies.peak_to_noise,
+            tallies.join_ranges,
+            aliases=("psnr",),
+        ),
+        Metric(
+            "signal_to_noise_ratio",
+            "max",
+            "10·log10(Σy² / Σ(y − ŷ)²) dB",
+            ("values",),
+            tallies.energies,
+            tallies.signal_to_noise,
+            aliases=("snr",),
         ),
     )
 }

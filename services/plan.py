@@ -7,6 +7,7 @@ prediction; each becomes a program of the backend.
 from __future__ import annotations
 
 import dataclasses
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, final
@@ -22,7 +23,7 @@ from kernels.launch import Launch
 from kernels.operator import Frame, Loss
 from kernels.optimizer import Optimizer
 from kernels.tensor import TensorSpec
-from services.outline import Outline
+from services.outline import INPUT, Node, Outline
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
@@ -85,6 +86,8 @@ class Plan:
         self.dw = backend.zeros(self.w.shape) if recipe else None
         self.clock = backend.zeros((4,), "int32")
         self.x = backend.zeros(outline.nodes[0].x.shape, outline.nodes[0].x.dtype)
+        self.kept: dict[str, Any] = {}
+        self._shares: dict[int, list[Any]] = defaultdict(list)
         self.frames = self._frames()
         self.learning = self._learning(recipe) if recipe else None
 
@@ -109,14 +112,24 @@ class Plan:
             values = initialize(param.initializer, segment.spec.shape, param.fan_in, param.fan_out, seed, stream)
             flat[segment.offset : segment.offset + segment.spec.size] = values.ravel()
         self.backend.put(self.w, flat)
+        for node in self.outline.nodes:
+            for name, param in node.signature.state.items():
+                values = initialize(param.initializer, param.spec.shape, 1, 1, seed, 0)
+                self.backend.put(self.kept[f"{node.name}/{name}"], values)
 
     def weights(self) -> dict[str, Floats]:
-        """A host copy of every trainable array, by name."""
-        return self._named(self.backend.get(self.w))
+        """A host copy of every trainable array and of all that operators keep beside them, by name."""
+        kept = {name: self.backend.get(array) for name, array in self.kept.items()}
+        return self._named(self.backend.get(self.w)) | kept
 
     def load_weights(self, weights: Mapping[str, Array]) -> None:
-        """Set every trainable array; the names and shapes must be exactly the network's own."""
-        self.backend.put(self.w, self._flat(weights))
+        """Set every array that `weights()` gives; the names and shapes must be exactly the network's own."""
+        self.backend.put(self.w, self._flat({n: v for n, v in weights.items() if n not in self.kept}))
+        missing = self.kept.keys() - weights.keys()
+        if missing:
+            raise ValueError(f"these arrays are missing: {', '.join(sorted(missing))}")
+        for name, array in self.kept.items():
+            self.backend.put(array, np.asarray(weights[name]).reshape(array.shape))
 
     def state(self) -> dict[str, Floats]:
         """Weights and optimizer state by name: with the step number, all that the next step depends on."""
@@ -127,10 +140,9 @@ class Plan:
 
     def load_state(self, state: Mapping[str, Array]) -> None:
         """Set weights and optimizer state to what `state()` gave."""
-        groups = {"weights": self.w, **(self.learning.slots if self.learning else {})}
-        for group, array in groups.items():
-            named = {name.removeprefix(f"{group}/"): v for name, v in state.items() if name.startswith(f"{group}/")}
-            self.backend.put(array, self._flat(named))
+        self.load_weights(_group(state, "weights/"))
+        for slot, array in (self.learning.slots if self.learning else {}).items():
+            self.backend.put(array, self._flat(_group(state, f"{slot}/")))
 
     def set_clock(self, step: int, batch: int, slot: int = 0) -> None:
         """Where the next run begins: the global step, the batch within the epoch, the first free slot."""
@@ -178,7 +190,9 @@ class Plan:
         learned = [*zip(self.outline.nodes, self.frames, strict=True)]
         if self.learning.fused:
             learned.pop()
-        for node, frame in reversed(learned):
+        for number, (node, frame) in reversed([*enumerate(learned)]):
+            for share in self._shares[number][1:]:
+                yield feed.add_to.over(frame.dy.size, frame.dy, share)
             if frame.dy is not None and not node.operator.reshapes:
                 yield from node.operator.backward(frame)
 
@@ -191,25 +205,50 @@ class Plan:
         yield from self.recipe.optimizer.update(self.w, self.dw, learning.slots, learning.rates, self.clock)
 
     def _frames(self) -> list[Frame]:
-        """Bind every operator: y of one is x of the next, dx of one is dy of the one before."""
-        nodes, zeros = self.outline.nodes, self.backend.zeros
-        first = min((s.node for s in self.outline.segments), default=len(nodes))
+        """Bind every operator: its inputs are the outputs of its sources, its gradients theirs."""
+        learns = self._learns() if self.recipe is not None else [False] * len(self.outline.nodes)
         frames: list[Frame] = []
-        x, dx = self.x, None
-        for number, node in enumerate(nodes):
-            signature, out = node.signature, node.signature.output
-            view = node.operator.reshapes
-            y = x.reshape(out.shape) if view else zeros(out.shape, out.dtype)
-            dy = None
-            if self.recipe is not None and number >= first:
-                dy = dx.reshape(out.shape) if view and dx is not None else zeros(out.shape, out.dtype)
-            kept = {**signature.saved, **signature.scratch}
-            frame = Frame(x=x, y=y, dx=dx, dy=dy, clock=self.clock, seed=self._seed, stream=number)
-            vars(frame).update({name: zeros(spec.shape, spec.dtype) for name, spec in kept.items()})
-            vars(frame).update(self._params(number))
-            frames.append(frame)
-            x, dx = y, dy
+        for number, node in enumerate(self.outline.nodes):
+            xs = [self.x if source == INPUT else frames[source].y for source in node.sources]
+            dxs = [
+                self._gradient(frames, source) if source != INPUT and learns[source] else None
+                for source in node.sources
+            ]
+            frames.append(self._frame(number, node, xs, dxs, learns[number]))
         return frames
+
+    def _learns(self) -> list[bool]:
+        """For every node, whether a weight stands at or before it: whether anybody needs its gradient."""
+        trained = {segment.node for segment in self.outline.segments}
+        learns: list[bool] = []
+        for number, node in enumerate(self.outline.nodes):
+            learns.append(number in trained or any(source != INPUT and learns[source] for source in node.sources))
+        return learns
+
+    def _gradient(self, frames: list[Frame], source: int) -> Any:
+        """Where a consumer of `source` writes its gradient: the first into dy itself, each further one beside it."""
+        frame = frames[source]
+        if not self._shares[source]:
+            self._shares[source].append(frame.dy)
+        else:
+            self._shares[source].append(self.backend.zeros(frame.y.shape, frame.y.dtype.name))
+        return self._shares[source][-1]
+
+    def _frame(self, number: int, node: Node, xs: list[Any], dxs: list[Any], learns: bool) -> Frame:
+        signature, out, zeros = node.signature, node.signature.output, self.backend.zeros
+        view = node.operator.reshapes
+        y = xs[0].reshape(out.shape) if view else zeros(out.shape, out.dtype)
+        dy = None
+        if learns:
+            dy = dxs[0].reshape(out.shape) if view and dxs[0] is not None else zeros(out.shape, out.dtype)
+        frame = Frame(y=y, dy=dy, clock=self.clock, seed=self._seed, stream=number)
+        vars(frame).update({"x": xs[0], "dx": dxs[0]} if node.operator.arity == 1 else {"xs": xs, "dxs": dxs})
+        kept = {**signature.saved, **signature.scratch}
+        vars(frame).update({name: zeros(spec.shape, spec.dtype) for name, spec in kept.items()})
+        for name, param in signature.state.items():
+            self.kept[f"{node.name}/{name}"] = vars(frame)[name] = zeros(param.spec.shape, param.spec.dtype)
+        vars(frame).update(self._params(number))
+        return frame
 
     @property
     def _seed(self) -> int:
@@ -250,6 +289,10 @@ class Plan:
         for s in self.outline.segments:
             flat[s.offset : s.offset + s.spec.size] = np.asarray(named[s.name], np.float32).ravel()
         return flat
+
+
+def _group(state: Mapping[str, Array], prefix: str) -> dict[str, Array]:
+    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
 
 
 def _shapes(named: Mapping[str, Array]) -> dict[str, Sequence[int]]:

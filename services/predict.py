@@ -21,10 +21,13 @@ from services.export.safetensors import unpack
 from services.job_spec import NetworkSpec
 from services.outline import outline
 from services.plan import Plan
+from services.writing import TEMPERATURE, continued
 
+Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
 ROWS_AT_ONCE = 64
 MAX_ROWS = 1024
+MAX_PROMPTS, MAX_PROMPT = 8, 2000
 _TOP = 5
 _IRREGULAR = "these are not numbers in a regular shape"
 
@@ -43,11 +46,19 @@ class Model:
         self.pipeline = Pipeline.from_json(about["preprocessing"])
         self.classes: list[str] | None = about["classes"]
         network = TypeAdapter(NetworkSpec).validate_python(about["network"])
-        plan = Plan(outline(network.layers, TensorSpec((ROWS_AT_ONCE, *self.shape))), CpuBackend())
+        # A text is written symbol by symbol: one row at a time.
+        self._at_once = 1 if self.writes else ROWS_AT_ONCE
+        x = TensorSpec((self._at_once, *self.shape), about.get("input_dtype", "float32"))
+        plan = Plan(outline(network.layers, x), CpuBackend())
         plan.load_weights(weights)
         self._plan = plan
         self._program = plan.backend.program([*plan.forward(training=False)])
         self._turn = threading.Lock()
+
+    @property
+    def writes(self) -> bool:
+        """Whether it continues texts."""
+        return bool(self.about["task"] == "language_model")
 
     def card(self) -> dict[str, Any]:
         """What the model is: task, shapes, classes, layers."""
@@ -69,7 +80,12 @@ class Model:
         row: dict[str, Any] = {"type": "number"}
         for length in reversed(self.shape):
             row = {"type": "array", "items": row, "minItems": length, "maxItems": length}
-        row |= {"description": f"One row of shape {list(self.shape)}, in the units of the data set, not preprocessed."}
+        if self.writes:
+            row = {"type": "string", "minLength": 1, "maxLength": MAX_PROMPT, "description": "A text to be continued."}
+        elif self.pipeline.encoder is not None:
+            row = self.pipeline.encoder.row_schema()
+        said = f"One row of shape {list(self.shape)}, in the units of the data set, not preprocessed."
+        row = {"description": said} | row
         inputs = {"type": "array", "items": row, "minItems": 1, "maxItems": MAX_ROWS}
         return {
             "type": "object",
@@ -80,24 +96,44 @@ class Model:
 
     def predict(self, inputs: Sequence[Any]) -> dict[str, Any]:
         """Predictions for rows in the data set's own units; Invalid names the row that does not fit."""
-        outputs = self.outputs(self._rows(inputs))
+        most = MAX_PROMPTS if self.writes else MAX_ROWS
+        if not 1 <= len(inputs) <= most:
+            raise Invalid([Mistake("inputs", "count", f"give 1 to {most} rows, not {len(inputs)}")])
+        if self.writes:
+            return {"predictions": [self._continued(prompt) for prompt in self._prompts(inputs)]}
+        outputs = self.pipeline.restore(self.outputs(self._rows(inputs)))
         return {"predictions": [self._said(row) for row in outputs]}
 
-    def outputs(self, x: Floats) -> Floats:
-        """The network's raw outputs for unprocessed rows (n, *input_shape)."""
-        ready = self.pipeline.apply(x)
+    def outputs(self, x: Array) -> Floats:
+        """The network's raw outputs for unprocessed rows (n, …)."""
+        return self._through(self.pipeline.apply(x))
+
+    def _through(self, ready: Array) -> Floats:
         parts = []
         with self._turn:
-            for first in range(0, len(ready), ROWS_AT_ONCE):
-                rows = ready[first : first + ROWS_AT_ONCE]
+            for first in range(0, len(ready), self._at_once):
+                rows = ready[first : first + self._at_once]
                 self._plan.x[: len(rows)] = rows
                 self._program.run()
                 parts.append(np.array(self._plan.y[: len(rows)]))
         return np.concatenate(parts)
 
-    def _rows(self, inputs: Sequence[Any]) -> Floats:
-        if not 1 <= len(inputs) <= MAX_ROWS:
-            raise Invalid([Mistake("inputs", "count", f"give 1 to {MAX_ROWS} rows, not {len(inputs)}")])
+    def _prompts(self, inputs: Sequence[Any]) -> list[Any]:
+        wrong = [k for k, text in enumerate(inputs) if not isinstance(text, str) or not 1 <= len(text) <= MAX_PROMPT]
+        if wrong:
+            expected = f"Expected a text of 1 to {MAX_PROMPT} characters."
+            raise Invalid([Mistake(f"inputs[{k}]", "not_text", "this is no text to continue", expected) for k in wrong])
+        encoder: Any = self.pipeline.encoder
+        return [encoder.tokens(text) for text in inputs]
+
+    def _continued(self, prompt: Any) -> dict[str, Any]:
+        encoder: Any = self.pipeline.encoder
+        text = encoder.text(continued(prompt, self.shape[0], self._through))
+        return {"text": text, "temperature": TEMPERATURE}
+
+    def _rows(self, inputs: Sequence[Any]) -> Array:
+        if self.pipeline.encoder is not None:
+            return self.pipeline.encoder.rows(inputs)
         rows, mistakes = [], []
         for number, values in enumerate(inputs):
             try:
@@ -125,6 +161,10 @@ class Model:
         return row
 
     def _said(self, row: Floats) -> dict[str, Any]:
+        if self.about["task"] == "autoencoder":
+            return {"output": row.tolist()}
+        if self.about["task"] == "autoencoder":
+            return {"output": row.tolist()}
         if self.classes is None:
             return {"values": dict(zip(self.about["target_names"], map(float, row.ravel()), strict=False))}
         chances = _chances(row)

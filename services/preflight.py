@@ -6,8 +6,9 @@ reads all mistakes in one answer.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeVar, final
 
 from kernels.operator import Loss, ShapeError
@@ -21,7 +22,13 @@ from services.outline import Outline, outline
 
 Answer = TypeVar("Answer")
 
-DEFAULT_METRICS = {"classification": ["accuracy"], "regression": ["mean_absolute_error"]}
+DEFAULT_METRICS = {
+    "classification": ["accuracy"],
+    "regression": ["mean_absolute_error"],
+    "forecasting": ["mean_squared_error", "mean_absolute_error"],
+    "autoencoder": ["mean_squared_error"],
+    "language_model": ["accuracy"],
+}
 
 
 @final
@@ -86,11 +93,12 @@ def _layer(node: Any) -> dict[str, Any]:
         "name": node.name,
         "path": node.path,
         "type": operator.type,
+        "inputs": list(node.sources),
         "input_shape": list(node.x.shape[1:]),
         "output_shape": list(node.signature.output.shape[1:]),
         "parameters": node.parameters,
         "params": {name: list(p.spec.shape) for name, p in node.signature.params.items()},
-        "flops": operator.flops(node.x) // max(1, node.x.shape[0]),
+        "flops": node.flops // max(1, node.x.shape[0]),
         "bytes": node.buffers,
         "settings": asdict(operator),
     }
@@ -129,12 +137,13 @@ def review(
     batch = rows if training is None or training.batch_size == "full" else min(training.batch_size, rows)
     shapes = None
     if card and network:
-        shapes = found.of(lambda: outline(network.layers, TensorSpec((batch, *card.input_shape))))
+        x = TensorSpec((batch, *card.input_shape), card.input_dtype)
+        shapes = found.of(lambda: outline(network.layers, x, whole=whole))
     if training and sizes:
         found.of(lambda: _stopping(training, sizes, names))
     if not (shapes and card and fits and training and training.loss and whole):
         return found.mistakes, None
-    target = found.of(lambda: _target(shapes, card, training))
+    target = found.of(lambda: _target(task, shapes, card, training))
     found.of(lambda: _lessons(shapes, training))
     if target and names:
         found.of(lambda: _forms(names, target[0]))
@@ -162,24 +171,36 @@ class _Found:
 
 def _card(dataset: DatasetSpec) -> Card:
     try:
-        return datasets.card(dataset.name)
+        return datasets.card(dataset.name, dataset.options)
     except NotFound as error:
         raise Invalid([Mistake("dataset.name", "unknown_name", error.message, error.hint)]) from error
+    except Invalid as error:
+        raise Invalid([_with_keys(mistake) for mistake in error.mistakes]) from error
 
 
 def _task_fits(task: str | None, card: Card) -> bool:
-    if task is not None and task not in card.tasks:
+    if task is not None and task not in card.tasks and not (task == "autoencoder" and card.input_dtype == "float32"):
         hint = f"Set task to {' or '.join(card.tasks)}, or choose another data set."
         raise Invalid([Mistake("task", "task_unfit", f"{card.name} has no targets for {task}", hint)])
     return True
 
 
 def _pipeline(card: Card, dataset: DatasetSpec) -> None:
-    datasets.Pipeline.of([step.model_dump() for step in dataset.preprocessing], features=card.input_shape[-1])
+    steps = [step.model_dump() for step in dataset.preprocessing]
+    datasets.Pipeline.of(steps, card.input_shape[-1], card.input_dtype)
 
 
 def _sizes(card: Card, dataset: DatasetSpec) -> Sizes:
     return datasets.sizes(card, Split(**dataset.split.model_dump()), dataset.train_fraction)
+
+
+def _with_keys(mistake: Mistake) -> Mistake:
+    """An unknown option may be a misspelt key that every data set has."""
+    key = mistake.path.removeprefix("dataset.")
+    near = difflib.get_close_matches(key, DatasetSpec.model_fields, n=1)
+    if mistake.code != "unknown_key" or not near:
+        return mistake
+    return replace(mistake, hint=f"Did you mean {near[0]!r}?")
 
 
 def _schedule(training: TrainingSpec) -> None:
@@ -215,27 +236,65 @@ def _stopping(training: TrainingSpec, sizes: Sizes, names: list[str] | None) -> 
         raise Invalid([Mistake(path, "unknown_name", f"nothing measures {stopping.monitor!r}", hint)])
 
 
-def _target(shapes: Outline, card: Card, training: TrainingSpec) -> tuple[str, TensorSpec]:
+def _target(task: str | None, shapes: Outline, card: Card, training: TrainingSpec) -> tuple[str, TensorSpec]:
+    """The form and the spec of the targets, once the network's output is known to fit them."""
     loss: Loss = LOSSES.build(training.loss)
+    form, target = _forms_by_task.get(task or "", _labels_or_values)(shapes, card, loss)
+    try:
+        loss.infer(shapes.output, target)
+    except ShapeError as error:
+        message, _, hint = str(error).partition("; ")
+        raise Invalid([Mistake("training.loss", "loss_unfit", message, hint or None)]) from error
+    return form, target
+
+
+def _labels_or_values(shapes: Outline, card: Card, loss: Loss) -> tuple[str, TensorSpec]:
     classes = len(card.classes) if card.classes is not None else None
-    output, path = shapes.output, shapes.nodes[-1].path.removesuffix(".activation")
+    output = shapes.output
     if len(output.shape) != 2:
         message = f"the network gives {output.shape[1:]} for each row, {card.name} needs one row of numbers"
-        raise Invalid([Mistake(path, "output_unfit", message, "Add a flatten layer and a dense layer at the end.")])
+        raise _unfit(shapes, message, "Add a flatten layer and a dense layer at the end.")
     form = datasets.target_form(loss.type, classes, output.features)
     needed = classes if form in ("index", "one_hot") and classes else 1 if form == "binary" else len(card.target_names)
     if output.features != needed:
         what = f"{needed} classes" if form in ("index", "one_hot") else f"{needed} target value(s)"
         message = f"the network gives {output.features} numbers for each row, {card.name} has {what}"
-        raise Invalid([Mistake(path, "output_unfit", message, f"Give the last layer units: {needed}.")])
+        raise _unfit(shapes, message, f"Give the last layer units: {needed}.")
     shape, dtype = datasets.target_shape(form, classes, len(card.target_names))
-    target = TensorSpec((output.shape[0], *shape), dtype)
-    try:
-        loss.infer(output, target)
-    except ShapeError as error:
-        message, _, hint = str(error).partition("; ")
-        raise Invalid([Mistake("training.loss", "loss_unfit", message, hint or None)]) from error
-    return form, target
+    return form, TensorSpec((output.shape[0], *shape), dtype)
+
+
+def _the_input_itself(shapes: Outline, card: Card, loss: Loss) -> tuple[str, TensorSpec]:
+    given, output = shapes.nodes[0].x, shapes.output
+    if loss.target != "values" and "sigmoid" not in loss.fused:
+        hint = "Use mean_squared_error, mean_absolute_error or, for inputs from 0 to 1, binary_crossentropy."
+        raise Invalid([Mistake("training.loss", "loss_unfit", f"{loss.type} compares classes, not inputs", hint)])
+    if output.features != given.features:
+        message = f"an auto-encoder gives back its input, {given.shape[1:]}; this network gives {output.shape[1:]}"
+        raise _unfit(shapes, message, f"The last layer must give {given.features} numbers for each row.")
+    return "values", output
+
+
+def _unfit(shapes: Outline, message: str, hint: str) -> Invalid:
+    path = shapes.nodes[-1].path.removesuffix(".activation")
+    return Invalid([Mistake(path, "output_unfit", message, hint)])
+
+
+def _what_follows(shapes: Outline, card: Card, loss: Loss) -> tuple[str, TensorSpec]:
+    output = shapes.output
+    wanted = (*card.input_shape, card.vocabulary)
+    if output.shape[1:] != wanted:
+        message = f"the network gives {output.shape[1:]} for each row; chances for every next symbol are {wanted}"
+        raise _unfit(
+            shapes, message, f"Keep the sequence (return_sequences: true), then dense with units: {card.vocabulary}."
+        )
+    if loss.target != "labels":
+        hint = "Use sparse_categorical_crossentropy after a softmax."
+        raise Invalid([Mistake("training.loss", "loss_unfit", f"{loss.type} does not compare symbols", hint)])
+    return "index", TensorSpec((output.shape[0], *card.input_shape), "int32")
+
+
+_forms_by_task = {"autoencoder": _the_input_itself, "language_model": _what_follows}
 
 
 def _lessons(shapes: Outline, training: TrainingSpec) -> None:
@@ -255,15 +314,19 @@ def _lessons(shapes: Outline, training: TrainingSpec) -> None:
             " ({type: step, gradient: sigmoid}), or a smooth activation such as sigmoid."
         )
         mistakes.append(Mistake(node.path, "step_has_no_slope", message, hint))
-    if loss.type == "perceptron" and last.operator.type != "step":
-        message = "the perceptron rule compares thresholds: it needs the step activation on the last layer"
-        mistakes.append(Mistake("training.loss", "loss_unfit", message, "Give the last layer activation: step."))
-    wanted = {"sparse_categorical_crossentropy": "softmax", "categorical_crossentropy": "softmax"}
-    wanted["binary_crossentropy"] = "sigmoid"
-    if loss.type in wanted and last.operator.type not in ("softmax", "sigmoid"):
-        message = f"{loss.type} compares probabilities, and {last.operator.type} gives any number"
-        hint = f"Give the last layer activation: {wanted[loss.type]}."
-        mistakes.append(Mistake(last.path, "loss_unfit", message, hint))
+    answers = [name for name in ("softmax", "sigmoid", "step") if name in loss.fused]
+    threshold = answers == ["step"] and (last.signature.output.features == 1 or loss.type == "perceptron")
+    if (set(answers) & {"softmax", "sigmoid"} or threshold) and last.operator.type not in {
+        *answers,
+        "softmax",
+        "sigmoid",
+    }:
+        wants = "thresholds" if threshold else "probabilities"
+        message = f"{loss.type} compares {wants}, and {last.operator.type} gives any number"
+        mistakes.append(Mistake(last.path, "loss_unfit", message, f"Give the last layer activation: {answers[0]}."))
+    elif threshold and last.operator.type != "step":
+        message = f"{loss.type} compares thresholds, and {last.operator.type} gives probabilities"
+        mistakes.append(Mistake(last.path, "loss_unfit", message, "Give the last layer activation: step."))
     if mistakes:
         raise Invalid(mistakes)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -49,7 +49,7 @@ def parse_job(data: Mapping[str, Any] | str) -> JobSpec:
 def _sense(data: Mapping[str, Any]) -> list[Mistake]:
     """What is wrong with the meaning of everything whose form is right."""
     dataset, network, training = (_sound_part(name, data.get(name)) for name in ("dataset", "network", "training"))
-    task = data.get("task") if data.get("task") in ("classification", "regression") else None
+    task = data.get("task") if data.get("task") in get_args(JobSpec.model_fields["task"].annotation) else None
     whole = network is not None and len(network.layers) == len(data["network"]["layers"])
     mistakes, _ = review(task, dataset, network, training, whole=whole)
     return mistakes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, final
 
@@ -18,6 +18,7 @@ from services.metrics import Meter, metric
 from services.plan import Feed, Plan
 
 Array = npt.NDArray[Any]
+Look = Callable[[Array, Array], None]
 
 HISTORY_BYTES = 16 * 2**20
 WINDOWS_PER_EPOCH = 50
@@ -102,9 +103,9 @@ def train(
     yield Finished("early_stopped" if done.stopped_early else "completed", done.step, done.epoch, best)
 
 
-def evaluate(plan: Plan, part: Rows, names: list[str]) -> dict[str, float]:
-    """`loss` and the metrics `names` of a part, dropout and the like switched off."""
-    return _Evaluator(plan, part).values(names)
+def evaluate(plan: Plan, part: Rows, names: list[str], look: Look | None = None) -> dict[str, float]:
+    """`loss` and the metrics `names` of a part, dropout and the like switched off; `look` sees outputs and targets."""
+    return _Evaluator(plan, part).values(names, look)
 
 
 @final
@@ -161,7 +162,7 @@ class _Evaluator:
         self.outputs = plan.backend.zeros((self.size, *plan.outline.output.shape))
         self.program = plan.evaluation(rows.feed, self.losses, self.outputs)
 
-    def values(self, names: list[str]) -> dict[str, float]:
+    def values(self, names: list[str], look: Look | None = None) -> dict[str, float]:
         """Mean loss and metrics of the whole part."""
         meter, total = Meter(names), 0.0
         for first in range(0, self.batches, self.size):
@@ -172,6 +173,8 @@ class _Evaluator:
             total += float(self.plan.backend.get(self.losses).reshape(-1)[: len(targets)].sum(dtype=np.float64))
             outputs = self.plan.backend.get(self.outputs).reshape(-1, *self.plan.outline.output.shape[1:])
             meter.add(outputs[: len(targets)], targets)
+            if look is not None:
+                look(outputs[: len(targets)], targets)
         return {"loss": total / self.rows.feed.rows, **meter.values()}
 
 

@@ -5,9 +5,12 @@ The messages are the protocol of `workers.trainer`: phase, progress, metrics, lo
 
 from __future__ import annotations
 
+import contextlib
 import os
+import queue
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, final
 
@@ -17,13 +20,16 @@ from kernels.backend import Backend, open_backend
 from kernels.registry import optimizers
 from services import datasets
 from services.artifacts import ArtifactStore
-from services.baseline import baseline
+from services.baseline import SCORES, baseline
+from services.confusion import confusion, report_of
 from services.datasets import Dataset, Part, Split
+from services.datasets.windows import naive_forecast
 from services.documents import from_yaml
 from services.errors import TrainyardError
 from services.events import Cursor, EpochEnded, Finished, Standing, Started, WindowEnded
 from services.export.safetensors import digest, pack, unpack
 from services.job_spec import LOSSES, OPTIMIZERS, SCHEDULE_FAMILY, JobSpec
+from services.metrics import Meter
 from services.plan import Clipping, Plan, Recipe
 from services.preflight import Preflight, check
 from services.train import Diverged, Rows, evaluate, train
@@ -52,7 +58,7 @@ def run(
     preflight = check(job)
     _refuse_what_cannot_fit(preflight, device)
     yield {"type": "phase", "phase": "loading"}
-    dataset = _load(job, datasets_dir)
+    dataset = yield from _load(job, datasets_dir)
     yield {"type": "phase", "phase": "compiling"}
     workshop = _Workshop(job, preflight, dataset, open_backend(device, threads), folder)
     standing = workshop.begin(resume)
@@ -104,10 +110,24 @@ def _refuse_what_cannot_fit(preflight: Preflight, device: str) -> None:
         raise OutOfMemory(message, hint="Take fewer units or filters, pool earlier, or choose a smaller batch_size.")
 
 
-def _load(job: JobSpec, datasets_dir: Path) -> Dataset:
-    steps = [step.model_dump() for step in job.dataset.preprocessing]
+def _load(job: JobSpec, datasets_dir: Path) -> Generator[Message, None, Dataset]:
+    """The data set, loaded beside this generator so that a download can be followed (and is not taken for a hang)."""
+    arrived: queue.SimpleQueue[tuple[str, int, int]] = queue.SimpleQueue()
     split = Split(**job.dataset.split.model_dump())
-    return datasets.load(job.dataset.name, split, steps, job.dataset.train_fraction, datasets_dir)
+    steps = [step.model_dump() for step in job.dataset.preprocessing]
+    with ThreadPoolExecutor(1, "load") as beside:
+        loading = beside.submit(
+            datasets.load, job.dataset.name, split, steps, job.dataset.train_fraction, datasets_dir,
+            lambda *news: arrived.put(news), job.dataset.options,
+        )  # fmt: skip
+        tenths: dict[str, int] = {}
+        while not loading.done() or not arrived.empty():
+            with contextlib.suppress(queue.Empty):
+                file, here, total = arrived.get(timeout=0.05)
+                if total and tenths.setdefault(file, -1) < (tenth := 10 * here // total):
+                    tenths[file] = tenth
+                    yield {"type": "log", "level": "info", "text": f"{file}: {here:,} of {total:,} bytes"}
+    return loading.result()
 
 
 @final
@@ -234,13 +254,32 @@ class _Workshop:
             "weights_sha256": digest(weights),
             "dataset_sha256": self.dataset.sha256,
         }
-        if self.job.baseline:
+        if self.job.baseline and self.job.task in SCORES:
             result["baseline"] = baseline(self.dataset, self.job.task)
+        result |= self.beside()
         path = self.folder / MODEL_FILE
         path.unlink(missing_ok=True)
         sha256, size = self.store.write_durable(path, pack(weights, self.about()))
         model = {"name": MODEL_FILE, "path": str(path), "sha256": sha256, "size": size}
         return {"type": "done", "reason": self.reason, "result": result, "artifacts": [model], "metrics": self.pending}
+
+    def beside(self) -> dict[str, Any]:
+        """What stands beside the scores: the confusion of classes, or the scores of a forecast that learns nothing."""
+        card = self.dataset.card
+        if self.job.task == "classification" and card.classes is not None:
+            counted: list[np.ndarray[Any, Any]] = []
+            classes = card.classes
+            evaluate(self.plan, self.rows(self.dataset.test), [], lambda y, t: counted.append(confusion(y, t, classes)))
+            return {"report": report_of(np.sum(counted, axis=0), classes)}
+        if self.job.task == "forecasting" and card.target_feature is not None:
+            seen, truth = self.dataset.test.x[:, :, card.target_feature], self.dataset.test.y
+            guesses = {"persistence": None} | ({"seasonal naive": card.season} if card.season else {})
+            found = {
+                name: metric_values(naive_forecast(seen, truth.shape[1], s), truth, self.names)
+                for name, s in guesses.items()
+            }
+            return {"naive": found}
+        return {}
 
     def score(self, part: Part) -> dict[str, float]:
         """Loss and metrics of a part; empty for a part without rows."""
@@ -255,6 +294,7 @@ class _Workshop:
             "task": self.job.task,
             "network": self.job.network.model_dump(mode="json"),
             "input_shape": list(card.input_shape),
+            "input_dtype": card.input_dtype,
             "preprocessing": self.dataset.pipeline.to_json(),
             "classes": None if card.classes is None else list(card.classes),
             "target_names": list(card.target_names),
@@ -264,10 +304,18 @@ class _Workshop:
 
     def rows(self, part: Part) -> Rows:
         """A part on the device, its targets as the loss takes them."""
-        classes = len(self.dataset.card.classes) if self.dataset.card.classes is not None else None
-        units = self.preflight.network.output.features
-        targets = datasets.targets_for(self.job.training.loss.type, part.y, classes, units)
+        targets = self.targets(part)
         return Rows(self.plan.feed(part.x, targets), targets)
+
+    def targets(self, part: Part) -> np.ndarray[Any, Any]:
+        """What the outputs are compared with: the rows themselves for an auto-encoder."""
+        output = self.preflight.network.output
+        if self.job.task == "autoencoder":
+            return part.x.reshape(len(part), *output.shape[1:])
+        if self.job.task == "language_model":
+            return part.y
+        classes = len(self.dataset.card.classes) if self.dataset.card.classes is not None else None
+        return datasets.targets_for(self.job.training.loss.type, part.y, classes, output.features)
 
     def rows_or_none(self, part: Part) -> Rows | None:
         """The same, or None where the part is empty."""
@@ -285,6 +333,13 @@ class _Pace:
         """Seconds to go as a message's field."""
         done = max(1, step - self.first)
         return {"eta_seconds": round((time.monotonic() - self.began) / done * (self.total - step), 3)}
+
+
+def metric_values(outputs: np.ndarray[Any, Any], targets: np.ndarray[Any, Any], names: list[str]) -> dict[str, float]:
+    """The metrics `names` of outputs that no network made."""
+    meter = Meter(names)
+    meter.add(outputs, targets)
+    return meter.values()
 
 
 def _group(arrays: dict[str, np.ndarray[Any, Any]], prefix: str) -> dict[str, np.ndarray[Any, Any]]:

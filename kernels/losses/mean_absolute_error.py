@@ -38,7 +38,8 @@ def slope(i: int, j: int, x: Any, t: Any, dx: Any, clock: Any, m: int) -> None:
 class MeanAbsoluteError(Loss):
     """The mean distance between prediction and target: L = Σ_j |x_j − t_j| / m.
 
-    x and t are (n, m). Its minimum is the median where that of the squared error is the mean.
+    x and t are (n, …) of one shape: values, values at every step of a sequence, or images.
+    Its minimum is the median where that of the squared error is the mean.
     """
 
     type: ClassVar[str] = "mean_absolute_error"
@@ -65,5 +66,6 @@ class MeanAbsoluteError(Loss):
 
     @classmethod
     def examples(cls) -> list[LossExample]:
-        """One value per row, several, and an image per row."""
-        return [LossExample(cls(), TensorSpec(shape), TensorSpec(shape)) for shape in ((5, 1), (4, 7), (3, 2, 3, 1))]
+        """One value per row, several, values at every step of a sequence, and an image per row."""
+        shapes = ((5, 1), (4, 7), (3, 4, 2), (3, 2, 3, 1))
+        return [LossExample(cls(), TensorSpec(shape), TensorSpec(shape)) for shape in shapes]

@@ -37,7 +37,8 @@ def slope(i: int, j: int, x: Any, t: Any, dx: Any, clock: Any, m: int) -> None:
 class MeanSquaredError(Loss):
     """The mean squared distance between prediction and target: L = Σ_j (x_j − t_j)² / m.
 
-    x and t are (n, m). Descent on a linear network finds the least-squares solution.
+    x and t are (n, …) of one shape: values, values at every step of a sequence, or images.
+    Descent on a linear network finds the least-squares solution.
     """
 
     type: ClassVar[str] = "mean_squared_error"
@@ -64,5 +65,6 @@ class MeanSquaredError(Loss):
 
     @classmethod
     def examples(cls) -> list[LossExample]:
-        """One value per row, several, and an image per row."""
-        return [LossExample(cls(), TensorSpec(shape), TensorSpec(shape)) for shape in ((5, 1), (4, 7), (3, 2, 3, 1))]
+        """One value per row, several, values at every step of a sequence, and an image per row."""
+        shapes = ((5, 1), (4, 7), (3, 4, 2), (3, 2, 3, 1))
+        return [LossExample(cls(), TensorSpec(shape), TensorSpec(shape)) for shape in shapes]

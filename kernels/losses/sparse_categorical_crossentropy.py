@@ -11,6 +11,7 @@ import numpy as np
 
 from kernels.launch import Launch, device, each
 from kernels.operator import Frame, Fusions, Loss, LossExample, ShapeError
+from kernels.positions import mean_over_positions
 from kernels.tensor import TensorSpec
 
 ZERO, ONE, NAN = np.float32(0), np.float32(1), np.float32(np.nan)
@@ -29,18 +30,22 @@ def log_sum_exp(x: Any, begin: int, c: int) -> Any:
     return top + math.log(total)
 
 
+@device
+def cost_of_scores(x: Any, t: Any, i: int, c: int) -> Any:
+    """Position i: log Σ e^x − x[label]; NaN where no class has that label."""
+    picked = NAN
+    for j in range(c):
+        picked = x[i * c + j] if j == t[i] else picked
+    return log_sum_exp(x, i * c, c) - picked
+
+
 @each
-def cost_of_scores(i: int, x: Any, t: Any, loss: Any, clock: Any, positions: int, c: int) -> None:
-    """Row i: the mean over its positions of log Σ e^x − x[label]."""
-    total = ZERO
-    if i < clock[2]:
-        for p in range(positions):
-            begin = (i * positions + p) * c
-            picked = NAN
-            for j in range(c):
-                picked = x[begin + j] if j == t[i * positions + p] else picked
-            total += log_sum_exp(x, begin, c) - picked
-    loss[i] = total / np.float32(positions)
+def label_of_scores(i: int, x: Any, t: Any, loss: Any, clock: Any, c: int) -> None:
+    """Row i, where a row has one label."""
+    loss[i] = cost_of_scores(x, t, i, c) if i < clock[2] else ZERO
+
+
+labels_of_scores = mean_over_positions(cost_of_scores, "sparse_categorical_crossentropy.labels_of_scores")
 
 
 @each
@@ -58,18 +63,23 @@ def slope_of_scores(i: int, x: Any, t: Any, dx: Any, clock: Any, positions: int,
             dx[begin + j] = ZERO
 
 
+@device
+def cost(x: Any, t: Any, i: int, c: int) -> Any:
+    """Position i: −log x[label], x clipped; NaN where no class has that label."""
+    picked = NAN
+    for j in range(c):
+        picked = x[i * c + j] if j == t[i] else picked
+    picked = LOWEST if picked < LOWEST else picked
+    return -math.log(HIGHEST if picked > HIGHEST else picked)
+
+
 @each
-def cost(i: int, x: Any, t: Any, loss: Any, clock: Any, positions: int, c: int) -> None:
-    """Row i: the mean over its positions of −log x[label]; a label outside 0..c−1 costs NaN."""
-    total = ZERO
-    if i < clock[2]:
-        for p in range(positions):
-            picked = NAN
-            for j in range(c):
-                picked = x[(i * positions + p) * c + j] if j == t[i * positions + p] else picked
-            picked = LOWEST if picked < LOWEST else picked
-            total -= math.log(HIGHEST if picked > HIGHEST else picked)
-    loss[i] = total / np.float32(positions)
+def label(i: int, x: Any, t: Any, loss: Any, clock: Any, c: int) -> None:
+    """Row i, where a row has one label."""
+    loss[i] = cost(x, t, i, c) if i < clock[2] else ZERO
+
+
+labels = mean_over_positions(cost, "sparse_categorical_crossentropy.labels")
 
 
 @each
@@ -104,7 +114,10 @@ class SparseCategoricalCrossentropyOfScores(Loss):
         """One item per row of the batch."""
         n, c = f.x.shape[0], f.x.shape[-1]
         positions = f.x.size // (n * c)
-        yield cost_of_scores.over(n, f.x, f.t, f.loss, f.clock, positions, c, work=10 * positions * c)
+        if positions == 1:
+            yield label_of_scores.over(n, f.x, f.t, f.loss, f.clock, c, work=10 * c)
+        else:
+            yield labels_of_scores.over(n, f.x, f.t, f.loss, f.clock, positions, c, work=10 * positions * c)
 
     def backward(self, f: Frame) -> Iterator[Launch]:
         """One item per position."""
@@ -126,8 +139,9 @@ class SparseCategoricalCrossentropyOfScores(Loss):
 class SparseCategoricalCrossentropy(Loss):
     """How surprised the network is by the true class: L = −log x_t, for probabilities x and a label t in 0..c−1.
 
-    x is (n, …, c), t is (n, …); positions are averaged. Probabilities are clipped to 1e−7 … 1 − 1e−7 as in Keras;
-    behind a softmax the scores themselves are used instead, and nothing needs clipping.
+    x is (n, …, c), t is (n, …); positions (the characters of a text, the pixels of an image) are averaged.
+    Probabilities are clipped to 1e−7 … 1 − 1e−7 as in Keras; behind a softmax the scores themselves are used instead,
+    and nothing needs clipping.
     """
 
     type: ClassVar[str] = "sparse_categorical_crossentropy"
@@ -143,7 +157,10 @@ class SparseCategoricalCrossentropy(Loss):
         """One item per row of the batch."""
         n, c = f.x.shape[0], f.x.shape[-1]
         positions = f.x.size // (n * c)
-        yield cost.over(n, f.x, f.t, f.loss, f.clock, positions, c, work=positions * (c + 8))
+        if positions == 1:
+            yield label.over(n, f.x, f.t, f.loss, f.clock, c, work=c + 8)
+        else:
+            yield labels.over(n, f.x, f.t, f.loss, f.clock, positions, c, work=positions * (c + 8))
 
     def backward(self, f: Frame) -> Iterator[Launch]:
         """One item per position."""

@@ -21,6 +21,7 @@ class Dense(Operator):
     """A fully connected layer: y = x·w + b.
 
     x (n, in), w (in, units), b (units), y (n, units). dx = dy·wᵀ, dw = xᵀ·dy, db = column sums of dy.
+    A sequence (n, t, in) becomes (n, t, units): every step goes through the same weights (Keras's TimeDistributed).
     """
 
     type: ClassVar[str] = "dense"
@@ -33,23 +34,26 @@ class Dense(Operator):
     bias_initializer: str = "zeros"
 
     def infer(self, x: TensorSpec) -> Signature:
-        """(n, in) → (n, units)."""
-        if len(x.shape) != 2:
-            raise ShapeError(f"dense expects (batch, features), got {x.shape}; add a flatten layer before it")
-        fan_in = x.shape[1]
+        """(n, in) → (n, units), (n, t, in) → (n, t, units)."""
+        if len(x.shape) not in {2, 3}:
+            raise ShapeError(
+                f"dense expects (batch, features) or (batch, time, features), got {x.shape}; "
+                f"add a flatten layer before it"
+            )
+        fan_in = x.shape[-1]
         params = {"w": Param(TensorSpec((fan_in, self.units)), self.kernel_initializer, fan_in, self.units)}
         if self.use_bias:
             params["b"] = Param(TensorSpec((self.units,)), self.bias_initializer, fan_in, self.units)
-        return Signature(x.with_shape(x.shape[0], self.units), params)
+        return Signature(x.with_shape(*x.shape[:-1], self.units), params)
 
     def forward(self, f: Frame, training: bool) -> Iterator[Launch]:
         """One product."""
-        n, k = f.x.shape
+        n, k = self._rows(f), f.x.shape[-1]
         yield matmul(f.x, f.w, f.y, n, self.units, k, bias=f.b if self.use_bias else None)
 
     def backward(self, f: Frame) -> Iterator[Launch]:
         """Two products and the column sums."""
-        n, k = f.x.shape
+        n, k = self._rows(f), f.x.shape[-1]
         if f.dx is not None:
             yield matmul(f.dy, f.w, f.dx, n, k, self.units, transpose_b=True)
         yield matmul(f.x, f.dy, f.dw, k, self.units, n, transpose_a=True)
@@ -58,7 +62,7 @@ class Dense(Operator):
 
     @classmethod
     def examples(cls) -> list[Example]:
-        """Odd sizes, one row, one unit, whole tiles, no bias."""
+        """Odd sizes, one row, one unit, whole tiles, no bias, sequences."""
         cases = [
             (cls(10), (4, 7)),
             (cls(3), (1, 5)),
@@ -66,9 +70,13 @@ class Dense(Operator):
             (cls(64), (16, 48)),
             (cls(33, use_bias=False), (9, 17)),
             (cls(5, kernel_initializer="he_normal", bias_initializer="ones"), (2, 300)),
+            (cls(4, use_bias=False), (2, 3, 5)),
         ]
         return [Example(layer, TensorSpec(shape)) for layer, shape in cases]
 
     def flops(self, x: TensorSpec) -> int:
         """A multiply-add per weight and row, and the bias."""
-        return x.shape[0] * self.units * (2 * x.shape[1] + int(self.use_bias))
+        return x.size // x.shape[-1] * self.units * (2 * x.shape[-1] + int(self.use_bias))
+
+    def _rows(self, f: Frame) -> int:
+        return int(f.x.size // f.x.shape[-1])

@@ -10,11 +10,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from services.datasets.base import Array, Card, Dataset, Part, Progress, Raw, Source
+from services.datasets.base import Card, Content, Dataset, Dealt, Part, Progress, Source
+from services.datasets.options import Options, parse, schema
 from services.datasets.preprocessing import STEPS, Pipeline, Step
-from services.datasets.splits import Rows, Sizes, Split, cut_test, cut_validation
+from services.datasets.splits import Sizes, Split, sizes_in_order, sizes_of_own
 from services.datasets.splits import sizes as _sizes
 from services.datasets.targets import one_hot, target_form, target_shape, targets_for
 from services.names import lookup
@@ -22,7 +21,9 @@ from services.names import lookup
 __all__ = [
     "STEPS",
     "Card",
+    "Content",
     "Dataset",
+    "Options",
     "Part",
     "Pipeline",
     "Progress",
@@ -33,6 +34,10 @@ __all__ = [
     "cards",
     "load",
     "one_hot",
+    "option_types",
+    "options",
+    "options_schema",
+    "read",
     "sizes",
     "target_form",
     "target_shape",
@@ -40,23 +45,50 @@ __all__ = [
 ]
 
 DEFAULT_DIR = Path("~/.cache/trainyard/datasets")
-_ALIASES = {"fashion": "fashion_mnist"}
+_ALIASES = {"fashion": "fashion_mnist", "cifar_10": "cifar10", "fsdd": "spoken_digits"}
+
+
+Choice = Options | Mapping[str, Any] | None
 
 
 def cards() -> dict[str, Card]:
-    """The cards of all data sets by name."""
+    """The cards of all data sets by name, under their default options."""
     return {name: source.card for name, source in _sources().items()}
 
 
-def card(name: str) -> Card:
-    """The card of the data set `name` (`-` and `_` are equal); NotFound lists the known names."""
-    return _source(name).card
+def option_types() -> dict[str, type[Options]]:
+    """What a spec may say about each data set beside its name: dataclasses with limits, by the data set's name."""
+    return {name: source.options_type for name, source in _sources().items()}
+
+
+def options(name: str, values: Choice = None) -> Options:
+    """The options of the data set `name` with all defaults; NotFound for the name, Invalid for `dataset.<key>`."""
+    return parse(_source(name).options_type, values)
+
+
+def options_schema(name: str) -> dict[str, Any]:
+    """The JSON Schema of these options."""
+    return schema(_source(name).options_type)
+
+
+def card(name: str, options: Choice = None) -> Card:
+    """The card of the data set `name` (`-` and `_` are equal) under `options`, without loading anything.
+
+    NotFound lists the known names; Invalid says which options do not fit.
+    """
+    source = _source(name)
+    return source.card_for(parse(source.options_type, options))
 
 
 def sizes(card: Card, split: Split = Split(), train_fraction: float = 1.0) -> Sizes:  # noqa: B008 - frozen
     """How many rows `load` will give each part, without loading anything; Invalid when the split does not fit."""
-    if card.parts == "same_rows":
-        return Sizes(card.train, card.train, card.train)
+    match card.parts:
+        case "same_rows":
+            return Sizes(card.train, card.train, card.train)
+        case "own_parts":
+            return sizes_of_own(Sizes(card.train, card.validation, card.test), split, train_fraction)
+        case "in_order":
+            return sizes_in_order(card.train, card.test, card.gap, split, train_fraction)
     return _sizes(card.train, card.test, card.parts == "own_test", split, train_fraction)
 
 
@@ -67,53 +99,44 @@ def load(
     train_fraction: float = 1.0,
     datasets_dir: Path | None = None,
     progress: Progress | None = None,
+    options: Choice = None,
 ) -> Dataset:
     """The data set `name`, split and preprocessed; its preprocessing is fitted on the train part alone.
 
     A name or a setting that does not fit raises NotFound or Invalid; files that cannot be had raise DataError.
     """
+    chosen = card(name, options)
+    pipeline = Pipeline.of(preprocessing, chosen.input_shape[-1], chosen.input_dtype)
+    counts = sizes(chosen, split, train_fraction)
+    content = read(name, datasets_dir, progress, options)
+    return _prepared(chosen, content.deal(chosen, split, counts), pipeline, content.sha256())
+
+
+def read(
+    name: str, datasets_dir: Path | None = None, progress: Progress | None = None, options: Choice = None
+) -> Content:
+    """The unprocessed content of the data set `name`, not yet dealt out to its parts."""
     source = _source(name)
-    pipeline = Pipeline.of(preprocessing, source.card.input_shape[-1])
-    counts = sizes(source.card, split, train_fraction)
-    raw = source.read((datasets_dir or DEFAULT_DIR).expanduser(), progress)
-    train, validation, test = _deal(source.card, raw, split, counts)
-    train_x = train[0].astype(np.float32)
+    folder = (datasets_dir or DEFAULT_DIR).expanduser()
+    return source.read(folder, progress, parse(source.options_type, options))
+
+
+def _prepared(card: Card, dealt: Dealt, pipeline: Pipeline, sha256: str) -> Dataset:
+    encoder = None if dealt.encoder is None else dealt.encoder.fit(dealt.train.x)
+    pipeline = Pipeline((*dealt.steps, *pipeline.steps), encoder, dealt.targets)
+    train_x = pipeline.encode(dealt.train.x)
     fitted = pipeline.fit(train_x)
-    return Dataset(
-        card=source.card,
-        train=Part(train_x, train[1]),
-        validation=Part(fitted.apply(validation[0]), validation[1]),
-        test=Part(fitted.apply(test[0]), test[1]),
-        pipeline=fitted,
-        sha256=raw.sha256(),
+    train = Part(train_x, fitted.aim(dealt.train.y), dealt.train.when)
+    validation, test = (
+        Part(fitted.apply(part.x), fitted.aim(part.y), part.when) for part in (dealt.validation, dealt.test)
     )
-
-
-Pair = tuple[Array, Array]
-
-
-def _deal(card: Card, raw: Raw, split: Split, counts: Sizes) -> tuple[Pair, Pair, Pair]:
-    everything = (raw.x, raw.y)
-    if card.parts == "same_rows":
-        return everything, everything, everything
-    labels = raw.y if split.stratify and card.classes is not None else None
-    rest = np.arange(len(raw.x))
-    if raw.test_x is not None and raw.test_y is not None:
-        test = (raw.test_x, raw.test_y)
-    else:
-        # The test part is stratified whatever `stratify` says: it is the same for everyone.
-        test_rows, rest = cut_test(raw.y if card.classes is not None else None, len(raw.x), counts.test)
-        test = _take(raw, test_rows)
-    train, validation = cut_validation(None if labels is None else labels[rest], len(rest), counts, split.seed)
-    return _take(raw, rest[train]), _take(raw, rest[validation]), test
-
-
-def _take(raw: Raw, rows: Rows) -> Pair:
-    return raw.x[rows], raw.y[rows]
+    return Dataset(card, train, validation, test, fitted, sha256)
 
 
 def _source(name: str) -> Source:
-    return lookup("data set", name, _sources(), _ALIASES)
+    sources = _sources()
+    # `ETTh1` is a name as it stands, though snake_case would take it apart.
+    return sources.get(name.strip().lower()) or lookup("data set", name, sources, _ALIASES)
 
 
 @cache

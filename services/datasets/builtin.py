@@ -120,7 +120,7 @@ class Bundled(Source):
 
     card: Card
 
-    def read(self, datasets_dir: Path, progress: Progress | None) -> Raw:
+    def read(self, datasets_dir: Path, progress: Progress | None, options: Any = None) -> Raw:
         """All rows, in scikit-learn's order; nothing is downloaded."""
         from sklearn import datasets
 

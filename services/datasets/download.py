@@ -1,14 +1,16 @@
 """Files of data sets: taken from the cache folder when their SHA-256 is right, downloaded with pooch when absent.
 
-Looked for in this order: `<dir>/<data set>/<file>` (the data set spelled with `_` or with `-`), then `<dir>/<file>`.
-A file with a wrong hash is never used and never overwritten. A download is checked before it gets its name.
+Looked for in this order: `<dir>/<data set>/<file>` (the data set spelled with `_` or with `-`), `<dir>/<file>`, then
+`<dir>/<any folder>/<file>`. A file with a wrong hash is never used and never overwritten. A download is checked before
+it gets its name.
 """
 
 import contextlib
+import glob
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
@@ -20,15 +22,28 @@ _TIMEOUT_SECONDS = 30
 _CHUNK = 1 << 16
 
 
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file's bytes."""
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error}") from error
+
+
 @final
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file of a data set: its name, SHA-256, size in bytes, and the addresses that serve it, tried in order."""
+    """A file of a data set: its name, SHA-256, size in bytes, and the addresses that serve it, tried in order.
+
+    `digest` computes the hash: of the file's bytes, or only of what counts in an archive that may be packed anew.
+    """
 
     name: str
     sha256: str
     size: int
     urls: tuple[str, ...]
+    digest: Callable[[Path], str] = file_sha256
 
 
 def fetch(dataset: str, file: RemoteFile, datasets_dir: Path, progress: Progress | None = None) -> Path:
@@ -36,18 +51,18 @@ def fetch(dataset: str, file: RemoteFile, datasets_dir: Path, progress: Progress
     own = _own_folders(dataset, datasets_dir)
     for path in (folder / file.name for folder in own):
         if path.is_file():
-            check(path, file.sha256)
+            check(path, file.sha256, file.digest)
             return path
-    flat = datasets_dir / file.name
     # Different data sets share file names, so a foreign file here is no reason to complain.
-    if flat.is_file() and _sha256(flat) == file.sha256:
-        return flat
+    for path in (datasets_dir / file.name, *sorted(datasets_dir.glob(f"*/{glob.escape(file.name)}"))):
+        if path.is_file() and _is(path, file):
+            return path
     return _download(file, own[0] / file.name, progress)
 
 
-def check(path: Path, expected: str) -> None:
+def check(path: Path, expected: str, digest: Callable[[Path], str] = file_sha256) -> None:
     """DataError unless the file at `path` has the SHA-256 `expected`."""
-    found = _sha256(path)
+    found = digest(path)
     if found != expected:
         raise DataError(
             f"{path} has the wrong content: expected SHA-256 {expected}, found {found}.",
@@ -55,16 +70,15 @@ def check(path: Path, expected: str) -> None:
         )
 
 
+def _is(path: Path, file: RemoteFile) -> bool:
+    try:
+        return file.digest(path) == file.sha256
+    except DataError:
+        return False
+
+
 def _own_folders(dataset: str, datasets_dir: Path) -> list[Path]:
     return [datasets_dir / name for name in dict.fromkeys((dataset, dataset.replace("_", "-")))]
-
-
-def _sha256(path: Path) -> str:
-    try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error}") from error
 
 
 def _download(file: RemoteFile, target: Path, progress: Progress | None) -> Path:
@@ -73,7 +87,7 @@ def _download(file: RemoteFile, target: Path, progress: Progress | None) -> Path
         try:
             with _arriving(target) as part:
                 _transfer(url, part, file, progress)
-                check(part, file.sha256)
+                check(part, file.sha256, file.digest)
                 os.replace(part, target)
             return target
         except OSError as error:

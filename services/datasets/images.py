@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 import numpy as np
 
@@ -26,7 +26,7 @@ class IdxFiles(Source):
     card: Card
     files: tuple[RemoteFile, ...]
 
-    def read(self, datasets_dir: Path, progress: Progress | None) -> Raw:
+    def read(self, datasets_dir: Path, progress: Progress | None, options: Any = None) -> Raw:
         """Images uint8 (n, height, width, 1) and labels int32 (n,), from the cache or downloaded."""
         arrays = [read_idx(fetch(self.card.name, file, datasets_dir, progress)) for file in self.files]
         train_x, train_y = self._part(arrays[0], arrays[1], self.card.train)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 import numpy as np
 
@@ -23,7 +23,7 @@ class TruthTable(Source):
     card: Card
     outputs: tuple[int, ...]
 
-    def read(self, datasets_dir: Path, progress: Progress | None) -> Raw:
+    def read(self, datasets_dir: Path, progress: Progress | None, options: Any = None) -> Raw:
         """The rows 00, 01, 10, 11."""
         x = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], np.float32)
         return Raw(x, np.array(self.outputs, np.int32))

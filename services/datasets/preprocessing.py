@@ -13,6 +13,8 @@ import numpy as np
 from annotated_types import Interval
 from numpy.typing import ArrayLike, NDArray
 
+from services.datasets.encoders import ENCODERS
+from services.datasets.encoding import Encoder
 from services.errors import Invalid, Mistake, NotFound, did_you_mean
 from services.names import lookup
 
@@ -120,6 +122,44 @@ class Normalization(Step):
         x /= np.where(deviation == 0, 1.0, deviation).astype(np.float32)
 
 
+@final
+@dataclass(frozen=True)
+class TargetNormalization:
+    """Targets with mean 0 and variance 1 in the train part: a network learns them so, and its answers are turned back.
+
+    Not a step that users write: a data set brings it along, fitted.
+    """
+
+    type: ClassVar[str] = "target_normalization"
+    mean: tuple[Number, ...]
+    variance: tuple[Variance, ...]
+
+    def __post_init__(self) -> None:
+        """Turn lists into tuples and refuse what is no mean or variance."""
+        for name in ("mean", "variance"):
+            object.__setattr__(self, name, _vector(name, getattr(self, name)) or ())
+        if not self.mean or len(self.mean) != len(self.variance) or min(self.variance) < 0:
+            raise ValueError("mean and variance need one number for each target, or one for all")
+
+    @property
+    def deviation(self) -> NDArray[np.float64]:
+        """√variance, and 1 for what never changes."""
+        deviation = np.sqrt(np.asarray(self.variance))
+        return np.where(deviation == 0, 1.0, deviation)
+
+    def apply(self, y: ArrayLike) -> Floats:
+        """(y − mean) / √variance."""
+        return ((np.asarray(y, np.float64) - self.mean) / self.deviation).astype(np.float32)
+
+    def restore(self, y: ArrayLike) -> Floats:
+        """y · √variance + mean."""
+        return (np.asarray(y, np.float64) * self.deviation + self.mean).astype(np.float32)
+
+    def to_json(self) -> dict[str, Any]:
+        """Its type and its fields."""
+        return {"type": self.type, **dataclasses.asdict(self)}
+
+
 STEPS: dict[str, type[Step]] = {step.type: step for step in (Rescaling, Normalization)}
 NAMES = {name: step.type for step in STEPS.values() for name in (step.type, *step.aliases)}
 """Every accepted name and the type it means."""
@@ -128,15 +168,21 @@ NAMES = {name: step.type for step in STEPS.values() for name in (step.type, *ste
 @final
 @dataclass(frozen=True)
 class Pipeline:
-    """Preprocessing steps in order: `fit` learns them from the train part, `apply` serves every part and request."""
+    """All that happens to rows before a network sees them: an encoder where they are not numbers yet, then steps in
+    order, and what is done to the targets. `fit` learns from the train part, `apply` serves every part and request."""
 
     steps: tuple[Step, ...] = ()
+    encoder: Encoder | None = None
+    targets: TargetNormalization | None = None
 
     @classmethod
-    def of(cls, steps: Sequence[Step | Mapping[str, Any]], features: int | None = None) -> "Pipeline":
+    def of(
+        cls, steps: Sequence[Step | Mapping[str, Any]], features: int | None = None, dtype: str = "float32"
+    ) -> "Pipeline":
         """A pipeline from steps or from their JSON, for rows whose last axis holds `features` numbers where known.
 
-        Invalid lists all mistakes under `dataset.preprocessing[i]`.
+        Invalid lists all mistakes under `dataset.preprocessing[i]`; numbers that stand for words (`dtype` int32) take
+        no steps.
         """
         parsed: list[Step] = []
         mistakes: list[Mistake] = []
@@ -146,34 +192,57 @@ class Pipeline:
                 found = parsed[-1].check(features) if features is not None else []
             except Invalid as error:
                 found = list(error.mistakes)
+            if dtype != "float32":
+                found = [_not_for_tokens()]
             mistakes += [dataclasses.replace(mistake, path=_place(number, mistake.path)) for mistake in found]
         if mistakes:
             raise Invalid(mistakes)
         return cls(tuple(parsed))
 
     def fit(self, x: Floats) -> "Pipeline":
-        """Fit step after step on `x`, each on what the one before made of it; `x` itself is left preprocessed."""
+        """Fit step after step on encoded `x`, each on what the one before made of it; `x` is left preprocessed."""
         fitted = []
         for step in self.steps:
             fitted.append(step.fit(x))
-            fitted[-1].apply(x)
-        return Pipeline(tuple(fitted))
+            _bounded(fitted[-1], x)
+        return dataclasses.replace(self, steps=tuple(fitted))
 
-    def apply(self, x: ArrayLike) -> Floats:
-        """A preprocessed float32 copy of `x` of shape (n, …)."""
-        values = np.array(x, dtype=np.float32, order="C")
+    def encode(self, rows: Any) -> NDArray[Any]:
+        """A fresh array of numbers (n, …) from rows as their source gives them: float32, or int32 for words."""
+        if self.encoder is not None:
+            return self.encoder.encode(rows)
+        return np.array(rows, dtype=np.float32, order="C")
+
+    def apply(self, rows: Any) -> NDArray[Any]:
+        """The preprocessed array of rows as their source gives them."""
+        values = self.encode(rows)
         for step in self.steps:
-            step.apply(values)
+            _bounded(step, values)
         return values
 
+    def aim(self, y: NDArray[Any]) -> NDArray[Any]:
+        """Targets as the network learns them: int32, or float32 normalized where that is part of the data set."""
+        if self.encoder is not None:
+            y = self.encoder.targets(y)
+        return y if self.targets is None else self.targets.apply(y)
+
+    def restore(self, outputs: NDArray[Any]) -> NDArray[Any]:
+        """A network's answers in the units of the data set."""
+        return outputs if self.targets is None else self.targets.restore(outputs)
+
     def to_json(self) -> list[dict[str, Any]]:
-        """The steps as plain JSON."""
-        return [step.to_json() for step in self.steps]
+        """Everything as plain JSON: the encoder, the steps, the targets."""
+        return [part.to_json() for part in (self.encoder, *self.steps, self.targets) if part is not None]
 
     @classmethod
-    def from_json(cls, steps: Sequence[Mapping[str, Any]]) -> "Pipeline":
+    def from_json(cls, parts: Sequence[Mapping[str, Any]]) -> "Pipeline":
         """The pipeline that `to_json` wrote."""
-        return cls.of(steps)
+        encoder = next((_built(ENCODERS[part["type"]], part) for part in parts if part.get("type") in ENCODERS), None)
+        aims = [part for part in parts if part.get("type") == TargetNormalization.type]
+        ours = {TargetNormalization.type, *ENCODERS}
+        steps = cls.of([part for part in parts if part.get("type") not in ours]).steps
+        targets = TargetNormalization(aims[0]["mean"], aims[0]["variance"]) if aims else None
+        return cls(steps, encoder, targets)
 
 
 def moments(x: Floats) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -205,6 +274,22 @@ def _step(data: Mapping[str, Any]) -> Step:
         return step(**fields)
     except (TypeError, ValueError) as error:
         raise Invalid([Mistake("", "invalid", str(error))]) from error
+
+
+def _bounded(step: Step, x: Floats) -> None:
+    """Apply a step; what grows beyond float32 becomes its largest number, so that no request makes infinities."""
+    with np.errstate(over="ignore"):
+        step.apply(x)
+    np.clip(x, -_LARGEST, _LARGEST, out=x)
+
+
+def _built(encoder: type[Encoder], part: Mapping[str, Any]) -> Encoder:
+    return encoder.from_json({key: value for key, value in part.items() if key != "type"})
+
+
+def _not_for_tokens() -> Mistake:
+    message = "the inputs are numbers of words, and arithmetic with them means nothing"
+    return Mistake("", "step_unfit", message, "Leave preprocessing out, and begin the network with an embedding.")
 
 
 def _place(number: int, path: str) -> str:

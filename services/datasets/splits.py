@@ -65,14 +65,40 @@ class Split:
 
 def sizes(train: int, test: int, own_test: bool, split: Split, train_fraction: float = 1.0) -> Sizes:
     """The sizes of the parts of `train` + `test` rows; Invalid where a split leaves nothing to train on."""
-    mistakes = [*split.mistakes(), *_own_test_kept(own_test, split)]
+    _check(split, train_fraction, _own_test_kept(own_test, split))
+    return _fraction(_cut(train, test, split), train_fraction, train + test)
+
+
+def sizes_in_order(train: int, test: int, gap: int, split: Split, train_fraction: float = 1.0) -> Sizes:
+    """The same for rows in order of time with a test part at their end: validation comes just before it, `gap` rows
+    are left out before validation, and what remains is for training."""
+    _check(split, train_fraction, _own_test_kept(True, split))
+    cut = _cut(train, test, split)
+    room = train - cut.validation - (gap if cut.validation else 0)
+    return _fraction(cut._replace(train=max(0, min(cut.train, room))), train_fraction, train)
+
+
+def sizes_of_own(own: Sizes, split: Split, train_fraction: float = 1.0) -> Sizes:
+    """The same for a data set that comes with all three parts: the split's shares must be left alone."""
+    mistakes = _own_test_kept(True, split)
+    if (split.train, split.validation) != (Split.train, Split.validation):
+        message = "this data set has a train, a validation and a test part of its own, which are kept"
+        mistakes.append(Mistake("dataset.split", "own_parts", message, "Leave out split; train_fraction works."))
+    _check(split, train_fraction, mistakes)
+    return _fraction(own, train_fraction, sum(own))
+
+
+def _check(split: Split, train_fraction: float, more: list[Mistake]) -> None:
+    mistakes = [*split.mistakes(), *more]
     if not 0 < train_fraction <= 1:
         mistakes.append(Mistake("dataset.train_fraction", "out_of_range", "lies above 0 and is at most 1"))
     if mistakes:
         raise Invalid(mistakes)
-    cut = _cut(train, test, split)
+
+
+def _fraction(cut: Sizes, train_fraction: float, rows: int) -> Sizes:
     if not cut.train:
-        raise Invalid([Mistake("dataset.split.train", "empty", f"leaves no row of {train + test} to train on")])
+        raise Invalid([Mistake("dataset.split.train", "empty", f"leaves no row of {rows} to train on")])
     return cut._replace(train=max(1, _nearest(cut.train * train_fraction)))
 
 

@@ -22,7 +22,10 @@ from services.settings import get_settings
 pytestmark = pytest.mark.acceptance
 EXAMPLES = sorted(Path("examples").glob("*.yaml"))
 FINISHED = ("succeeded", "failed", "cancelled")
-LARGE = {"mnist": 0.02, "fashion_mnist": 0.02, "fashion-mnist": 0.02}
+LARGE = {
+    "mnist": 0.02, "fashion_mnist": 0.02, "cifar10_part": 0.05, "tiny_shakespeare": 0.02, "vlissingen_tide": 0.003,
+    "movie_reviews": 0.05, "spoken_digits": 0.1, "etth1": 0.05,
+}  # fmt: skip
 
 
 def example(name: str, **training: Any) -> dict[str, Any]:

@@ -79,13 +79,14 @@ def every_optimizer() -> Iterator[tuple[str, Optimizer]]:
 
 
 def _used(example: Example, backend: Backend) -> Work:
-    bound = bind(example.operator, example.x, backend, inputs=example.inputs, training=False)
+    bound = bind(example.operator, example.xs, backend, inputs=example.inputs, training=False)
     return Work(bound.forward_launches, {"y": bound.frame.y})
 
 
 def _trained(example: Example, backend: Backend) -> Work:
-    bound = bind(example.operator, example.x, backend, inputs=example.inputs)
-    wanted = ["y", *(f"d{name}" for name in ("x", *bound.params)), *example.operator.infer(example.x).saved]
+    bound = bind(example.operator, example.xs, backend, inputs=example.inputs)
+    signature = example.operator.infer(*example.xs)
+    wanted = ["y", *bound.gradients, *signature.saved, *signature.state]
     if example.operator.reshapes:
         wanted = ["dx"]
     return Work(bound.forward_launches + bound.backward_launches, _named(bound, wanted))
@@ -104,7 +105,7 @@ def _updated(optimizer: Optimizer, backend: Backend) -> Work:
     rng = np.random.default_rng(7)
     w, dw = (backend.array(rng.normal(size=PARAMETERS).astype(np.float32)) for _ in range(2))
     slots = {name: backend.array(rng.random(PARAMETERS).astype(np.float32)) for name in optimizer.slots()}
-    rates = backend.array(np.array([0.01, 0, 0], np.float32))
+    rates = backend.array(np.array([0.01, 0, 0, 0], np.float32))
     clock = backend.array(np.array([4, 0, 0, 0], np.int32))
     return Work(tuple(optimizer.update(w, dw, slots, rates, clock)), {"w": w, "rates": rates, **slots})
 
@@ -121,7 +122,7 @@ def _bookkeeping(backend: Backend) -> Work:
     data = backend.array(rng.normal(size=(7, 5)).astype(np.float32))
     order = backend.array(rng.permutation(7).astype(np.int32))
     clock = backend.array(np.array([3, 1, 0, 1], np.int32))
-    schedule, rates = backend.array(np.linspace(1, 2, 6).astype(np.float32)), backend.zeros((3,))
+    schedule, rates = backend.array(np.linspace(1, 2, 6).astype(np.float32)), backend.zeros((4,))
     batch, history = backend.zeros((4, 5)), backend.zeros((2, 4, 5))
     launches = [begin.over(1, clock, 7, 4), set_rate.over(1, clock, schedule, rates)]
     launches += [*gather_rows(data, order, clock, batch), *record_rows(batch, history, clock), advance.over(1, clock)]

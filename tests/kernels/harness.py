@@ -6,7 +6,7 @@ a kernel that writes beside its array, reads beyond it, forgets an element or ad
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -68,7 +68,10 @@ def _intact(guard: Array) -> bool:
 
 @dataclass(frozen=True)
 class Bound:
-    """An operator or loss over its fenced arrays: `frame` by name, `params` their names, launches and programs."""
+    """An operator or loss over its fenced arrays: `frame` by name, `params` their names, launches and programs.
+
+    `inputs` is ("x",), or ("x0", "x1", …) for an operator that takes several; the frame has those beside its lists.
+    """
 
     backend: Backend
     frame: Frame
@@ -76,6 +79,13 @@ class Bound:
     fence: Fence
     forward_launches: tuple[Launch, ...]
     backward_launches: tuple[Launch, ...]
+    inputs: tuple[str, ...] = ("x",)
+
+    @property
+    def gradients(self) -> tuple[str, ...]:
+        """Names of the arrays that the backward pass fills."""
+        names = (f"d{name}" for name in (*self.inputs, *self.params))
+        return tuple(name for name in names if getattr(self.frame, name) is not None)
 
     def forward(self) -> Array:
         """Run the forward pass once; the host copy of the output (a loss: of the value per row)."""
@@ -85,8 +95,7 @@ class Bound:
     def backward(self) -> dict[str, Array]:
         """Run the backward pass once; host copies of dx and of every parameter's gradient."""
         self._run(self.backward_launches)
-        names = [f"d{name}" for name in ("x", *self.params)]
-        return {name: self.host(name) for name in names if getattr(self.frame, name) is not None}
+        return {name: self.host(name) for name in self.gradients}
 
     def program(self, launches: tuple[Launch, ...]) -> Callable[[], None]:
         """A function that runs the launches: for tests that run them a thousand times."""
@@ -107,39 +116,61 @@ class Bound:
 
 def bind(
     operator: Operator,
-    x: TensorSpec,
+    x: TensorSpec | Sequence[TensorSpec],
     backend: Backend | None = None,
     dtype: str = "float32",
     seed: int = 0,
     inputs: str = "normal",
     training: bool = True,
+    valid: int | None = None,
 ) -> Bound:
-    """Bind a layer to an input of this shape: x, dy and parameters random, everything else unwritten."""
+    """Bind a layer to inputs of these shapes: inputs, dy, parameters and state random, everything else unwritten.
+
+    Rows from `valid` on are padding: garbage comes in, and no gradient.
+    """
+    xs = (x,) if isinstance(x, TensorSpec) else tuple(x)
+    rows = xs[0].shape[0]
+    valid = rows if valid is None else valid
     backend = backend or CpuBackend()
-    rng, fence, signature = np.random.default_rng(seed), Fence(backend), operator.infer(x)
+    rng, fence, signature = np.random.default_rng(seed), Fence(backend), operator.infer(*xs)
     frame = Frame(seed=seed + 1, stream=3)
-    frame.clock = fence.filled("clock", np.array([5, x.shape[0], x.shape[0], 0], np.int32))
-    frame.x = fence.filled("x", draw(rng, x, inputs, dtype))
+    frame.clock = fence.filled("clock", np.array([5, rows, valid, 0], np.int32))
+    names = _bind_inputs(frame, fence, [draw(rng, spec, inputs, dtype) for spec in xs], valid, operator.arity)
     for name, param in signature.params.items():
         setattr(frame, name, fence.filled(name, draw(rng, param.spec, "normal", dtype) * np.dtype(dtype).type(0.5)))
         setattr(frame, f"d{name}", fence.array(f"d{name}", spec_as(param.spec, dtype)))
     for name, spec in {**signature.saved, **signature.scratch}.items():
         setattr(frame, name, fence.array(name, spec_as(spec, dtype)))
-    frame.dx = fence.array("dx", spec_as(x, dtype)) if x.dtype.startswith("float") else None
     dy = draw(rng, signature.output, "normal", dtype)
-    if getattr(operator, "reshapes", False):
+    dy[valid:] = 0
+    for name, param in signature.state.items():
+        setattr(frame, name, fence.filled(name, draw(rng, param.spec, "unit", dtype)))
+    if operator.reshapes:
         frame.y, frame.dy = (a.reshape(signature.output.shape) for a in (frame.x, frame.dx))
         backend.put(frame.dy, dy)
     else:
         frame.y = fence.array("y", spec_as(signature.output, dtype))
         frame.dy = fence.filled("dy", dy)
     forward, backward = tuple(operator.forward(frame, training)), tuple(operator.backward(frame))
-    return Bound(backend, frame, tuple(signature.params), fence, forward, backward)
+    return Bound(backend, frame, tuple(signature.params), fence, forward, backward, names)
+
+
+def _bind_inputs(frame: Frame, fence: Fence, values: list[Array], valid: int, arity: int | None) -> tuple[str, ...]:
+    """Put inputs and room for their gradients (None for integers) into the frame; the inputs' names."""
+    names = ("x",) if arity == 1 else tuple(f"x{k}" for k in range(len(values)))
+    for name, array in zip(names, values, strict=True):
+        array[valid:] = 1000 if array.dtype.kind == "f" else 0
+        setattr(frame, name, fence.filled(name, array))
+        room = fence.array(f"d{name}", TensorSpec(array.shape, array.dtype.name)) if array.dtype.kind == "f" else None
+        setattr(frame, f"d{name}", room)
+    if arity != 1:
+        frame.xs, frame.dxs = ([getattr(frame, side + name) for name in names] for side in ("", "d"))
+    return names
 
 
 def bind_example(example: Example, backend: Backend | None = None, dtype: str = "float32", seed: int = 0) -> Bound:
     """Bind a layer's example with the inputs it asks for."""
-    return bind(example.operator, example.x, backend, dtype, seed, example.inputs)
+    return bind(example.operator, example.xs, backend, dtype, seed, example.inputs)
 
 
 def bind_loss(

@@ -103,6 +103,18 @@ def test_a_window_larger_than_the_image_is_refused_with_both_sizes() -> None:
         Conv2D(8, 5, dilation_rate=2).infer(TensorSpec((1, 8, 10, 3)))
 
 
+def test_groups_that_do_not_divide_the_channels_are_refused() -> None:
+    with pytest.raises(ShapeError, match="conv2d cannot split 3 channels and 8 filters into 2 equal groups"):
+        Conv2D(8, 3, groups=2).infer(TensorSpec((1, 8, 10, 3)))
+
+
+def test_a_group_of_filters_sees_only_its_channels() -> None:
+    bound = bind(Conv2D(2, 1, groups=2, use_bias=False), TensorSpec((1, 1, 1, 4)))
+    bound.put("x", np.array([1, 2, 3, 4]).reshape(1, 1, 1, 4))
+    bound.put("w", np.array([[10, 20], [1, 2]]).reshape(1, 1, 2, 2))
+    assert bound.forward().ravel().tolist() == [1 * 10 + 2 * 1, 3 * 20 + 4 * 2]
+
+
 def test_the_fans_count_the_window() -> None:
     param = Conv2D(8, (3, 5)).infer(TensorSpec((1, 9, 9, 4))).params["w"]
     assert (param.spec.shape, param.fan_in, param.fan_out) == ((3, 5, 4, 8), 60, 120)
@@ -119,7 +131,7 @@ def test_pytorch_computes_the_same(example: Example) -> None:
     b = torch.tensor(bound.host("b"), dtype=torch.float64, requires_grad=True) if layer.use_bias else None
     high, wide = layer._windows(example.x)
     padded = torch.nn.functional.pad(x, (wide.before, wide.after, high.before, high.after))
-    y = torch.nn.functional.conv2d(padded, w, b, both(layer.strides), 0, both(layer.dilation_rate))
+    y = torch.nn.functional.conv2d(padded, w, b, both(layer.strides), 0, both(layer.dilation_rate), layer.groups)
     y.backward(torch.tensor(bound.host("dy").transpose(0, 3, 1, 2), dtype=torch.float64))
     peers = {"y": y.detach().permute(0, 2, 3, 1), "dx": x.grad.permute(0, 2, 3, 1), "dw": w.grad.permute(2, 3, 1, 0)}
     if b is not None:

@@ -24,6 +24,19 @@ def test_one_row_by_hand() -> None:
     assert gradients["db"].tolist() == [1, 2]
 
 
+def test_every_step_of_a_sequence_goes_through_the_same_weights() -> None:
+    bound = bind(Dense(1), TensorSpec((2, 2, 2)))
+    bound.put("x", np.array([[[1, 2], [3, 4]], [[5, 6], [7, 8]]]))
+    bound.put("w", np.array([[1], [10]]))
+    bound.put("b", np.array([0.5]))
+    bound.put("dy", np.array([[[1], [2]], [[3], [4]]]))
+    assert bound.forward().tolist() == [[[21.5], [43.5]], [[65.5], [87.5]]]
+    gradients = bound.backward()
+    assert gradients["dx"].tolist() == [[[1, 10], [2, 20]], [[3, 30], [4, 40]]]
+    assert gradients["dw"].tolist() == [[50], [60]]
+    assert gradients["db"].tolist() == [10]
+
+
 def test_without_a_bias_there_is_none() -> None:
     signature = Dense(4, use_bias=False).infer(TensorSpec((2, 3)))
     assert list(signature.params) == ["w"]
@@ -31,12 +44,13 @@ def test_without_a_bias_there_is_none() -> None:
 
 
 def test_an_image_is_refused_with_the_remedy() -> None:
-    with pytest.raises(ShapeError, match=r"expects \(batch, features\), got \(32, 5, 5, 16\); add a flatten layer"):
+    with pytest.raises(ShapeError, match=r"features\), got \(32, 5, 5, 16\); add a flatten layer"):
         Dense(10).infer(TensorSpec((32, 5, 5, 16)))
 
 
 def test_a_multiply_add_counts_as_two_operations() -> None:
     assert Dense(10).flops(TensorSpec((4, 7))) == 4 * 10 * (2 * 7 + 1)
+    assert Dense(10).flops(TensorSpec((4, 3, 7))) == 4 * 3 * 10 * (2 * 7 + 1)
 
 
 @pytest.mark.peers

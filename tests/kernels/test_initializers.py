@@ -52,11 +52,35 @@ def test_constants(name: str, value: float) -> None:
     assert (initialize(name, (3, 4), 3, 4, 1, 2) == value).all()
 
 
+@pytest.mark.parametrize("shape", [(6, 6), (5, 20), (20, 5), (2, 3, 4)], ids=str)
+def test_orthogonal_rows_or_columns_have_length_one_and_stand_upright_on_each_other(shape: tuple[int, ...]) -> None:
+    matrix = initialize("orthogonal", shape, 1, 1, 1, 2).reshape(-1, shape[-1])
+    gram = matrix @ matrix.T if len(matrix) < shape[-1] else matrix.T @ matrix
+    assert np.abs(gram - np.eye(len(gram))).max() <= 1e-6
+
+
+def test_an_orthogonal_start_prefers_no_direction() -> None:
+    corners = [initialize("orthogonal", (3, 3), 1, 1, seed, 2)[0, 0] for seed in range(400)]
+    assert np.mean(corners) == pytest.approx(0, abs=0.1)
+    assert np.mean(np.square(corners)) == pytest.approx(1 / 3, abs=0.06)
+
+
+def test_only_the_forget_gate_starts_open() -> None:
+    assert initialize("unit_forget", (12,), 1, 1, 1, 2).tolist() == [0] * 3 + [1] * 3 + [0] * 6
+
+
+def test_positions_are_waves_of_growing_length() -> None:
+    table = initialize("sinusoidal", (50, 4), 1, 1, 1, 2)
+    t = np.arange(50)
+    for column, wave in enumerate((np.sin(t), np.cos(t), np.sin(t / 100), np.cos(t / 100))):
+        assert np.allclose(table[:, column], wave, atol=1e-6)
+
+
 def test_every_initializer_is_tested_here() -> None:
-    assert set(INITIALIZERS) == {*DEVIATIONS, "zeros", "ones"}
+    assert set(INITIALIZERS) == {*DEVIATIONS, "zeros", "ones", "orthogonal", "sinusoidal", "unit_forget"}
 
 
-@pytest.mark.parametrize("name", DEVIATIONS)
+@pytest.mark.parametrize("name", [*DEVIATIONS, "orthogonal"])
 def test_the_values_follow_from_seed_and_stream(name: str) -> None:
     def draw(seed: int, stream: int) -> bytes:
         return initialize(name, (5, 7), 5, 7, seed, stream).tobytes()

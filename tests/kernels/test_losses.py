@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, fields, replace
 
 import numpy as np
 import pytest
@@ -30,6 +30,14 @@ def enlarged(example: LossExample, rows: int) -> LossExample:
 def test_a_loss_explains_itself_with_a_formula(loss: type[Loss]) -> None:
     assert loss.__doc__ is not None
     assert "L =" in loss.__doc__
+
+
+@each_loss
+def test_the_examples_of_a_loss_and_of_its_fused_forms_cover_every_hyperparameter(loss: type[Loss]) -> None:
+    for form in (loss, *loss.fused.values()):
+        for field in fields(loss):
+            values = {repr(getattr(example.loss, field.name)) for example in form.examples()}
+            assert len(values) > 1, f"every example has {field.name} = {values.pop()}"
 
 
 @each_example
@@ -102,7 +110,7 @@ def test_a_fused_loss_is_the_loss_of_the_activation(loss: type[Loss], activation
         fused = bind_loss(example, dtype="float64")
         output = bind(layers[activation](), example.x, dtype="float64")
         output.put("x", fused.host("x"))
-        apart = bind_loss(replace(example, loss=loss()), dtype="float64")
+        apart = bind_loss(replace(example, loss=loss(**asdict(example.loss))), dtype="float64")
         apart.put("t", fused.host("t"))
         apart.put("x", output.forward() if loss.fused[activation] is not loss else fused.host("x"))
         assert np.allclose(fused.forward(), apart.forward(), rtol=1e-6)

@@ -38,6 +38,7 @@ def sliding(layer: Any, size: Any, strides: Any) -> dict[str, Any]:
 def conv(layer: Any, x: TensorSpec) -> Translation:
     """Conv with dilation. ONNX Runtime knows no automatic padding under dilation, so the zeros are counted here."""
     attributes = {**sliding(layer, layer.kernel_size, layer.strides), "dilations": pair_of(layer.dilation_rate)}
+    attributes["group"] = layer.groups
     if layer.padding == "same" and attributes["dilations"] != [1, 1]:
         zeros = []
         triples = zip(attributes["kernel_shape"], attributes["strides"], attributes["dilations"], strict=True)
@@ -56,7 +57,7 @@ def pool(name: str) -> Translate:
 TRANSLATIONS: dict[str, Translate] = {
     "average_pooling2d": pool("AveragePool"),
     "conv2d": conv,
-    "dense": lambda layer, x: ("Gemm", {}),
+    "dense": lambda layer, x: ("Gemm" if len(x.shape) == 2 else "MatMul", {}),
     "elu": lambda layer, x: ("Elu", {"alpha": layer.alpha}),
     "flatten": lambda layer, x: ("Flatten", {"axis": 1}),
     "gelu": lambda layer, x: ("Gelu", {"approximate": "tanh" if layer.approximate else "none"}),

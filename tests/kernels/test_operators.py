@@ -47,16 +47,16 @@ def test_every_element_of_output_and_gradients_is_written_and_nothing_beside_the
 
 @each_example
 def test_the_shape_rule_keeps_the_batch_and_scales_with_it(example: Example) -> None:
-    double = replace(example.x, shape=(2 * example.x.shape[0], *example.x.shape[1:]))
-    output = example.operator.infer(example.x).output
+    double = [replace(x, shape=(2 * x.shape[0], *x.shape[1:])) for x in example.xs]
+    output = example.operator.infer(*example.xs).output
     assert output.shape[0] == example.x.shape[0]
-    assert example.operator.infer(double).output.shape == (2 * output.shape[0], *output.shape[1:])
+    assert example.operator.infer(*double).output.shape == (2 * output.shape[0], *output.shape[1:])
 
 
 @each_example
 def test_a_layer_counts_its_operations(example: Example) -> None:
-    assert isinstance(example.operator.flops(example.x), int)
-    assert example.operator.flops(example.x) >= 0
+    assert isinstance(example.operator.flops(*example.xs), int)
+    assert example.operator.flops(*example.xs) >= 0
 
 
 @each_example
@@ -100,7 +100,7 @@ def test_the_same_input_twice_gives_the_same_bits(example: Example) -> None:
 @each_example
 def test_the_number_of_threads_changes_no_bit(example: Example, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backend, "PARALLEL_WORK", 0)
-    x = replace(example.x, shape=(301, *example.x.shape[1:]))
+    x = [replace(spec, shape=(301, *spec.shape[1:])) for spec in example.xs]
     one, two = (bind(example.operator, x, CpuBackend(threads), inputs=example.inputs) for threads in (1, 2))
     assert one.forward().tobytes() == two.forward().tobytes()
     for (name, first), second in zip(one.backward().items(), two.backward().values(), strict=True):
@@ -109,7 +109,7 @@ def test_the_number_of_threads_changes_no_bit(example: Example, monkeypatch: pyt
 
 @each_example
 def test_a_layer_at_rest_fills_its_output(example: Example) -> None:
-    bound = bind(example.operator, example.x, inputs=example.inputs, training=False)
+    bound = bind(example.operator, example.xs, inputs=example.inputs, training=False)
     assert not np.isnan(bound.forward()).any()
 
 
@@ -118,7 +118,7 @@ def test_the_first_layer_of_a_network_leaves_out_the_gradient_nobody_needs(examp
     bound = bind_example(example)
     bound.forward()
     gradients = bound.backward()
-    first = Frame(**{**vars(bound.frame), "dx": None})
+    first = Frame(**{**vars(bound.frame), "dx": None, "dxs": [None for _ in bound.inputs]})
     bound.program(tuple(example.operator.backward(first)))()
     for name in bound.params:
         assert bound.host(f"d{name}").tobytes() == gradients[f"d{name}"].tobytes(), name

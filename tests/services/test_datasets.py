@@ -10,9 +10,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services import datasets
-from services.datasets import Split, card, cards, load, one_hot, sizes, target_form, target_shape, targets_for
+from services.datasets import (
+    Split,
+    card,
+    cards,
+    load,
+    one_hot,
+    option_types,
+    options,
+    options_schema,
+    sizes,
+    target_form,
+    target_shape,
+    targets_for,
+)
 from services.datasets.base import Raw
-from services.datasets.splits import Sizes, cut_test, cut_validation
+from services.datasets.splits import Sizes, cut_test, cut_validation, sizes_in_order
 from services.datasets.splits import sizes as plain_sizes
 from services.errors import Invalid, NotFound
 
@@ -31,7 +44,10 @@ def rows_of(part: datasets.Part) -> set[bytes]:
 
 
 def test_the_known_data_sets_are_there() -> None:
-    assert set(cards()) >= {*BUNDLED, *LOGIC, "mnist", "fashion_mnist"}
+    files = {"california_housing", "titanic", "penguins", "wine_quality", "etth1", "vlissingen_tide", "spoken_digits"}
+    texts = {"tiny_shakespeare", "movie_reviews"}
+    images = {"mnist", "fashion_mnist", "cifar10", "cifar10_part"}
+    assert set(cards()) >= {*BUNDLED, *LOGIC, *files, *texts, *images}
 
 
 def test_importing_data_sets_imports_no_heavy_package() -> None:
@@ -76,6 +92,14 @@ def test_cards_use_the_names_of_scikit_learn(name: str) -> None:
 @pytest.mark.parametrize("spelling", ["fashion-mnist", "fashion_mnist", "Fashion-MNIST", "fashion"])
 def test_dash_underscore_and_case_make_no_difference(spelling: str) -> None:
     assert card(spelling).name == "fashion_mnist"
+
+
+@pytest.mark.parametrize(
+    ("spelling", "name"),
+    [("ETTh1", "etth1"), ("CIFAR-10", "cifar10"), ("cifar10-part", "cifar10_part"), ("FSDD", "spoken_digits")],
+)
+def test_a_data_set_is_found_under_the_name_that_its_publisher_writes(spelling: str, name: str) -> None:
+    assert card(spelling).name == name
 
 
 def test_an_unknown_data_set_lists_the_known_ones() -> None:
@@ -235,6 +259,88 @@ def test_the_hash_names_the_content_in_every_bit() -> None:
     hashes = [Raw(x, y), Raw(x.reshape(2, 3), y), Raw(x.astype(np.float64), y), Raw(x + 1, y), Raw(x, y, x, y)]
     assert len({raw.sha256() for raw in hashes}) == len(hashes)
     assert Raw(x, y).sha256() == Raw(x.copy(), y.copy()).sha256()
+
+
+# --- options -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", sorted(cards()))
+def test_the_card_is_that_of_the_default_options(name: str) -> None:
+    assert card(name) == cards()[name] == card(name, {}) == card(name, option_types()[name]())
+    assert option_types()[name]() == options(name)
+    assert options_schema(name)["additionalProperties"] is False
+
+
+def test_options_decide_shapes_and_rows_before_anything_is_loaded() -> None:
+    found = card("etth1", {"window": 48, "horizon": 12, "features": "all"})
+    assert (found.input_shape, len(found.target_names)) == ((48, 7), 12)
+    assert (found.train, found.validation, found.test) == (8_640 - 48 - 12 + 1, 2_880 - 12 + 1, 2_880 - 12 + 1)
+    assert found.target_names[0] == "OT +1 h"
+    found = card("movie_reviews", {"vocabulary": 500, "length": 20})
+    assert (found.input_shape, found.vocabulary, found.input_dtype) == ((20,), 500, "int32")
+    assert card("spoken_digits", {"features": "waveform", "seconds": 0.5}).input_shape == (4_000, 1)
+    assert card("spoken_digits", {"bins": 24}).input_shape == (61, 24)
+    assert card("wine_quality", {"target": "colour"}).tasks == ("classification",)
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "path", "code"),
+    [
+        ("etth1", {"windw": 9}, "dataset.windw", "unknown_key"),
+        ("iris", {"window": 9}, "dataset.window", "unknown_key"),
+        ("etth1", {"window": 0}, "dataset.window", "greater_than_equal"),
+        ("etth1", {"window": 10**9}, "dataset.window", "less_than_equal"),
+        ("etth1", {"horizon": 1.5}, "dataset.horizon", "int_from_float"),
+        ("etth1", {"target": "oil"}, "dataset.target", "literal_error"),
+        ("spoken_digits", {"seconds": float("nan")}, "dataset.seconds", "finite_number"),
+        ("spoken_digits", {"hold_out": "nobody"}, "dataset.hold_out", "literal_error"),
+        ("tiny_shakespeare", {"sequence_length": "long"}, "dataset.sequence_length", "int_parsing"),
+        ("movie_reviews", {"vocabulary": 2}, "dataset.vocabulary", "greater_than_equal"),
+        ("tiny_shakespeare", {"sequence_length": 4096, "stride": 1}, "dataset.stride", "too_many"),
+    ],
+)
+def test_an_option_that_cannot_be_is_refused_before_anything_is_loaded(
+    name: str, values: dict[str, object], path: str, code: str
+) -> None:
+    for look in (card, lambda name, values: load(name, datasets_dir=Path("/nowhere"), options=values)):
+        with pytest.raises(Invalid) as caught:
+            look(name, values)
+        assert [(mistake.path, mistake.code) for mistake in caught.value.mistakes] == [(path, code)]
+
+
+@pytest.mark.parametrize(("name", "written", "meant"), [("etth1", "windw", "window"), ("iris", "splitt", "split")])
+def test_an_unknown_option_names_the_known_ones(name: str, written: str, meant: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        card(name, {written: 9})
+    assert f"Did you mean {meant!r}?" in str(caught.value.mistakes[0].hint)
+
+
+# --- parts in order of time, and parts that the publisher made ------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("split", "path"),
+    [(Split(0.8, 0.2), "dataset.split"), (Split(0.9, 0.1, 0.1), "dataset.split.test"), (Split(0), "dataset.split")],
+)
+def test_a_published_split_is_kept(split: Split, path: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        sizes(card("etth1"), split)
+    assert path in [mistake.path for mistake in caught.value.mistakes]
+    assert sizes(card("etth1"), Split(seed=5), 0.5) == (4_261, 2_857, 2_857)
+
+
+@given(st.integers(50, 5_000), st.integers(0, 40), st.floats(0.1, 0.9), st.floats(0, 0.5), st.floats(0.01, 1))
+def test_rows_in_order_leave_a_gap_before_validation(
+    rows: int, gap: int, train: float, validation: float, fraction: float
+) -> None:
+    split = Split(train, min(validation, 1 - train))
+    try:
+        found = sizes_in_order(rows, 10, gap, split, fraction)
+    except Invalid as error:
+        assert [mistake.path for mistake in error.mistakes] == ["dataset.split.train"]  # noqa: PT017
+        return
+    assert found.test == 10
+    assert 1 <= found.train <= rows - found.validation - (gap if found.validation else 0)
 
 
 # --- targets -------------------------------------------------------------------------------------------------------

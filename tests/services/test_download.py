@@ -57,7 +57,7 @@ def remote(*urls: str) -> RemoteFile:
     return RemoteFile("file.bin", RIGHT, len(CONTENT), urls)
 
 
-@pytest.mark.parametrize("place", ["fashion_mnist/file.bin", "fashion-mnist/file.bin", "file.bin"])
+@pytest.mark.parametrize("place", ["fashion_mnist/file.bin", "fashion-mnist/file.bin", "file.bin", "pictures/file.bin"])
 def test_a_right_file_is_used_wherever_it_lies_and_nothing_is_downloaded(tmp_path: Path, place: str) -> None:
     path = tmp_path / place
     path.parent.mkdir(exist_ok=True)
@@ -93,6 +93,23 @@ def test_a_file_of_another_data_set_in_the_flat_folder_is_passed_over(tmp_path: 
     (tmp_path / "file.bin").write_bytes(b"of another data set")
     path = fetch("some_set", remote(f"{shop}/good/file.bin"), tmp_path)
     assert path == tmp_path / "some_set" / "file.bin"
+
+
+def test_a_file_of_another_data_set_in_another_folder_is_passed_over(tmp_path: Path, shop: str) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "a" / "file.bin").write_bytes(b"of another data set")
+    (tmp_path / "b" / "file.bin").write_bytes(CONTENT)
+    assert fetch("some_set", remote(), tmp_path) == tmp_path / "b" / "file.bin"
+
+
+def test_an_archive_may_be_packed_anew_where_only_its_content_counts(tmp_path: Path, shop: str) -> None:
+    def digest(path: Path) -> str:
+        return hashlib.sha256(gzip.decompress(path.read_bytes())).hexdigest()
+
+    (tmp_path / "file.bin").write_bytes(gzip.compress(CONTENT, compresslevel=1, mtime=5))
+    file = RemoteFile("file.bin", RIGHT, 0, (), digest)
+    assert fetch("some_set", file, tmp_path) == tmp_path / "file.bin"
 
 
 def test_the_next_mirror_is_asked_when_one_fails_or_sends_something_else(tmp_path: Path, shop: str) -> None:

@@ -77,6 +77,12 @@ def test_a_fitted_pipeline_survives_json_bit_for_bit(x: np.ndarray) -> None:
     np.testing.assert_array_equal(again.apply(x), fitted.apply(x))
 
 
+def test_numbers_too_large_for_float32_stay_at_its_largest() -> None:
+    largest = np.finfo(np.float32).max
+    pipeline = Pipeline((Normalization((0.0, 0.0), (0.01, 0.01)), Rescaling(10.0)))
+    assert pipeline.apply([[largest, -largest]]).tolist() == [[largest, -largest]]
+
+
 def test_json_has_the_keras_names() -> None:
     fitted = Pipeline((Rescaling(2.0), Normalization((1.0,), (4.0,))))
     assert fitted.to_json() == [
