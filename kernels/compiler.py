@@ -20,8 +20,8 @@ from numba import njit, types
 from numba.extending import intrinsic
 
 from kernels import elementary
-from kernels.launch import Deferred, Launch, device, each
-from kernels.source import cpu_launcher, fingerprint, rebind, write
+from kernels.launch import Body, Deferred, Launch, device, each
+from kernels.source import cpu_launcher, fingerprint, fingerprint_of, rebind, write
 
 FAST = {"contract", "reassoc", "nsz", "arcp", "afn"}
 """Fast-math flags that allow vectorised sums; NaN and infinity keep their meaning, so divergence stays visible."""
@@ -106,13 +106,24 @@ class _CpuFunctions:
         source = kernel.body if isinstance(kernel, each) else kernel.cpu
         name, text = cpu_launcher(launch, kinds)
         # A body that is called instead of inlined, because it is long, would never run in a vector loop.
-        inner = njit(**OPTIONS, forceinline=isinstance(kernel, each))(rebind(source, self.translate))
+        inner = njit(**OPTIONS, forceinline=isinstance(kernel, each))(self.bound(source))
         # Numba's disk cache finds a function again by its module's name.
         scope = {"__name__": __name__, **_WORDS, ("body" if isinstance(kernel, each) else "twin"): inner}
         launcher = write(text, name, scope, source.__code__.co_filename)
-        launcher.__qualname__ = f"{kernel.name}.{name}"
+        launcher.__qualname__ = f"{kernel.name}.{name}.{fingerprint_of(source)}"
         signature = types.void(*[types.int64] * 4)
         return numba.cfunc(signature, cache=True, error_model="numpy", fastmath=FAST)(launcher)
+
+    def bound(self, function: Body) -> Any:
+        """The function in the CPU's words, under a name that only it has.
+
+        Numba makes a symbol of a function's name and a number that counts within the process. Two closures of one
+        factory, compiled in two processes, may so become the same symbol; a process that takes both out of the disk
+        cache would call one for the other.
+        """
+        found = rebind(function, self.translate)
+        found.__qualname__ += f"_{fingerprint_of(function)}"
+        return found
 
     def translate(self, value: Any) -> Any:
         if isinstance(value, Deferred):
@@ -121,7 +132,7 @@ class _CpuFunctions:
             return elementary
         if isinstance(value, device):
             if value not in self._devices:
-                self._devices[value] = njit(**OPTIONS, forceinline=True)(rebind(value.function, self.translate))
+                self._devices[value] = njit(**OPTIONS, forceinline=True)(self.bound(value.function))
             return self._devices[value]
         return value
 

@@ -81,6 +81,11 @@ def _described(value: Any) -> Any:
     return identity(value) if isinstance(value, types.FunctionType) else repr(value)
 
 
+def fingerprint_of(function: Callable[..., Any]) -> str:
+    """A short hash of a function's identity."""
+    return hashlib.sha256(repr(identity(function)).encode()).hexdigest()[:16]
+
+
 def write(text: str, name: str, scope: dict[str, Any], file: str) -> types.FunctionType:
     """Define the function `name` of `text`, as if it stood in `file` (Numba's disk cache needs a file)."""
     exec(compile(text, file, "exec"), scope)
