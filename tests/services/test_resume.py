@@ -25,6 +25,19 @@ CUTS = (2, 8)
 """The checkpoints after which a run is cut: within the first epoch, and at the end of the second."""
 
 
+SCALED = {"type": "rescaling", "scale": 0.0625}
+
+
+def never() -> bool:
+    """Nobody asks to stop."""
+    return False
+
+
+def settings_of(layer: Any) -> dict[str, Any]:
+    """A layer's fields as a spec has them."""
+    return asdict(layer)
+
+
 class Leaving:
     """Asks for a checkpoint at every event, as a worker that is going down does."""
 
@@ -59,7 +72,7 @@ def spec_with(layers: list[dict[str, Any]], **training: Any) -> dict[str, Any]:
     """Three steps an epoch (four looks), three epochs, on some of the digits."""
     return {
         "task": "classification",
-        "dataset": {"name": "digits", "train_fraction": 0.02, "preprocessing": [{"type": "rescaling", "scale": 0.0625}]},
+        "dataset": {"name": "digits", "train_fraction": 0.02, "preprocessing": [SCALED]},
         "network": {"layers": [*layers, {"type": "flatten"}, {"type": "dense", "units": 10, "activation": "softmax"}]},
         "training": {
             "loss": "sparse_categorical_crossentropy", "optimizer": "adam", "epochs": 3, "batch_size": 10,
