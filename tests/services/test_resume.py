@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +30,6 @@ SCALED = {"type": "rescaling", "scale": 0.0625}
 def never() -> bool:
     """Nobody asks to stop."""
     return False
-
-
-def settings_of(layer: Any) -> dict[str, Any]:
-    """A layer's fields as a spec has them."""
-    return asdict(layer)
 
 
 class Leaving:
