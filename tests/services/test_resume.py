@@ -113,12 +113,12 @@ def _one_step_a_window(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("name", LAYERS)
 def test_every_layer(name: str, tmp_path: Path) -> None:
     layer, shape = LAYERS[name]
-    before = [
+    before: list[dict[str, Any]] = [
         {"type": "flatten"},
         {"type": "dense", "units": math.prod(shape)},
         {"type": "reshape", "target_shape": list(shape)},
     ]
-    check_every_cut(spec_with([*before, {"type": layer.type, **asdict(layer)}]), tmp_path)
+    check_every_cut(spec_with([*before, {"type": layer.type, **vars(layer)}]), tmp_path)
 
 
 @pytest.mark.parametrize("name", optimizers.members)
