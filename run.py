@@ -169,11 +169,14 @@ def serve(*words: str) -> None:
 
 
 def test(*words: str) -> None:
-    """run the whole test suite with its own broker and database; arguments go to pytest"""
+    """run the whole test suite on all cores with its own broker and database; arguments go to pytest"""
     ensure(RUNTIME, DEV)
     if os.environ.get("CI") == "true":
         bring_torch()
-    become("-m", "pytest", *words)
+    # A file stays with one process, for it starts its servers and compiles its kernels once.
+    whole = all(word.startswith("-") for word in words)
+    spread = ["-n", str(min(4, os.cpu_count() or 1)), "--dist", "loadfile"] if whole else []
+    become("-m", "pytest", *spread, *words)
 
 
 def bring_torch() -> None:

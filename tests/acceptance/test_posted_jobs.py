@@ -49,8 +49,8 @@ def finished(client: Client, id: str) -> Any:
     return until(lambda: job if (job := client.get(id)).state in FINISHED else None)
 
 
-def trainers() -> list[int]:
-    """Process ids of trainers on this machine: forks of a zygote look like it and are its children."""
+def trainers(stack: Stack) -> list[int]:
+    """Process ids of this stack's trainers: forks of a zygote look like it and are its children."""
     found: dict[int, tuple[int, bytes]] = {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -58,7 +58,10 @@ def trainers() -> list[int]:
             found[int(folder.name)] = (parent, (folder / "cmdline").read_bytes())
         except OSError:
             continue
-    zygotes = {pid for pid, (_, line) in found.items() if b"workers.zygote" in line}
+    ours = {child.pid for child in stack.children}
+    while below := {pid for pid, (parent, _) in found.items() if parent in ours} - ours:
+        ours |= below
+    zygotes = {pid for pid, (_, line) in found.items() if b"workers.zygote" in line and pid in ours}
     return [pid for pid in zygotes if found[pid][0] in zygotes]
 
 
@@ -105,9 +108,9 @@ def test_a_killed_trainer_is_replaced_and_ends_with_the_same_weights(client: Cli
     spec = example("iris_mlp", epochs=12_000, batch_size=4)
     spec["training"].pop("early_stopping", None)
     spec |= {"baseline": False, "reliability": {"checkpoint_every": 1}}
-    before = set(trainers())
+    before = set(trainers(stack))
     victim = client.submit(spec).id
-    pid = until(lambda: next(iter(set(trainers()) - before), None))
+    pid = until(lambda: next(iter(set(trainers(stack)) - before), None))
     until(lambda: client.get(victim).checkpoint_step)
     os.kill(pid, signal.SIGKILL)
     job = finished(client, victim)
