@@ -149,11 +149,12 @@ def outline(layer_specs: Sequence[Any], x: TensorSpec, *, whole: bool = True) ->
 def _node(path: str, name: str, operator: Any, sources: tuple[int, ...], xs: tuple[TensorSpec, ...]) -> Node:
     wanted = operator.arity
     if (wanted is None and len(xs) < 2) or (wanted is not None and len(xs) != wanted):
-        message = f"{operator.type} takes {'two or more inputs' if wanted is None else 'one input'}, not {len(xs)}"
+        counts = {None: "two or more inputs", 1: "one input", 2: "two inputs"}
+        message = f"{operator.type} takes {counts[wanted]}, not {len(xs)}"
         hint = (
-            "Name the layers it takes: inputs: [first, second]."
-            if wanted is None
-            else "Join them with add or concatenate."
+            "Join them with add or concatenate."
+            if wanted == 1
+            else "Name the layers it takes: inputs: [first, second]."
         )
         raise Invalid([Mistake(f"{path}.inputs", "inputs", message, hint)])
     try:

@@ -1,4 +1,4 @@
-"""Layers with several inputs of one shape: their sum, and their product."""
+"""Layers with several inputs of one shape: their sum, their difference, and their product."""
 
 from __future__ import annotations
 
@@ -17,6 +17,18 @@ from kernels.tensor import TensorSpec
 def add_two(i: int, a: Any, b: Any, y: Any) -> None:
     """y = a + b; y may be a."""
     y[i] = a[i] + b[i]
+
+
+@each
+def subtract_two(i: int, a: Any, b: Any, y: Any) -> None:
+    """y = a − b."""
+    y[i] = a[i] - b[i]
+
+
+@each
+def negate(i: int, a: Any, y: Any) -> None:
+    """y = −a."""
+    y[i] = -a[i]
 
 
 @each
@@ -77,6 +89,32 @@ class Add(_Merging):
         """Two vectors, and three images."""
         vector, image = TensorSpec((3, 7)), TensorSpec((2, 3, 2, 5))
         return [Example(cls(), vector, more=(vector,)), Example(cls(), image, more=(image, image))]
+
+
+@final
+@dataclass(frozen=True)
+class Subtract(_Merging):
+    """The first of two inputs less the second: y = x₀ − x₁; dx₀ = dy, dx₁ = −dy."""
+
+    type: ClassVar[str] = "subtract"
+    aliases: ClassVar[tuple[str, ...]] = ("Subtract",)
+    arity: ClassVar[int | None] = 2
+
+    def forward(self, f: Frame, training: bool) -> Iterator[Launch]:
+        """One difference."""
+        yield subtract_two.over(f.y.size, *f.xs, f.y)
+
+    def backward(self, f: Frame) -> Iterator[Launch]:
+        """The second input gets the gradient with its sign turned."""
+        for operation, dx in zip((copy, negate), f.dxs, strict=True):
+            if dx is not None:
+                yield operation.over(f.dy.size, f.dy, dx)
+
+    @classmethod
+    def examples(cls) -> list[Example]:
+        """Two vectors, and two images."""
+        vector, image = TensorSpec((3, 7)), TensorSpec((2, 3, 2, 5))
+        return [Example(cls(), x, more=(x,)) for x in (vector, image)]
 
 
 @final

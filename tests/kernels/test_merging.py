@@ -7,7 +7,7 @@ import pytest
 
 from kernels.operator import Operator, ShapeError
 from kernels.ops.concatenate import Concatenate
-from kernels.ops.merging import Add, Multiply
+from kernels.ops.merging import Add, Multiply, Subtract
 from kernels.tensor import TensorSpec
 from tests.kernels.harness import Bound, bind
 
@@ -26,6 +26,13 @@ def test_a_sum_gives_every_input_the_whole_gradient() -> None:
     assert bound.forward().tolist() == [[111, 222]]
     bound.put("dy", np.array([[3, 4]]))
     assert {name: dx.tolist() for name, dx in bound.backward().items()} == {f"dx{k}": [[3, 4]] for k in range(3)}
+
+
+def test_a_difference_turns_the_sign_of_the_second_gradient() -> None:
+    bound = merged(Subtract(), [[1, 2]], [[10, 5]])
+    assert bound.forward().tolist() == [[-9, -3]]
+    bound.put("dy", np.array([[3, 4]]))
+    assert {name: dx.tolist() for name, dx in bound.backward().items()} == {"dx0": [[3, 4]], "dx1": [[-3, -4]]}
 
 
 def test_a_product_gives_every_input_the_others_times_the_gradient() -> None:

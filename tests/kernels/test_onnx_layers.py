@@ -149,6 +149,13 @@ def zero_padding2d(layer: Any, bound: Bound) -> Array:
     return runtime("Pad", {}, [bound.host("x"), np.array([0, top, left, 0, 0, bottom, right, 0])])
 
 
+def cropping1d(layer: Any, bound: Bound) -> Array:
+    """Slice along the axis of time."""
+    first, last = layer._ends
+    x = bound.host("x")
+    return runtime("Slice", {}, [x, *(np.array([n]) for n in (first, x.shape[1] - last, 1))])
+
+
 PEERS: dict[str, Peer] = {
     "add": several("Sum", lambda layer: {}),
     "average_pooling1d": pooling1d("AveragePool"),
@@ -156,6 +163,7 @@ PEERS: dict[str, Peer] = {
     "concatenate": several("Concat", lambda layer: {"axis": layer.axis}),
     "conv1d": conv1d,
     "conv2d_transpose": conv2d_transpose,
+    "cropping1d": cropping1d,
     "depthwise_conv2d": depthwise_conv2d,
     "global_average_pooling1d": globally("GlobalAveragePool"),
     "global_average_pooling2d": globally("GlobalAveragePool"),
@@ -165,6 +173,7 @@ PEERS: dict[str, Peer] = {
     "max_pooling1d": pooling1d("MaxPool"),
     "multiply": multiply,
     "reshape": lambda layer, bound: runtime("Reshape", {}, [bound.host("x"), np.array([0, *layer.target_shape])]),
+    "subtract": several("Sub", lambda layer: {}),
     "upsampling1d": upsampling,
     "upsampling2d": upsampling,
     "zero_padding2d": zero_padding2d,

@@ -1,4 +1,4 @@
-"""Layers that move numbers or look at windows of a sequence: reshape, zero padding, pooling along time."""
+"""Layers that move numbers or look at windows of a sequence: reshape, zero padding, cropping, pooling along time."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from kernels.operator import ShapeError
+from kernels.ops.cropping1d import Cropping1D
 from kernels.ops.pooling1d import AveragePooling1D, MaxPooling1D
 from kernels.ops.reshape import Reshape
 from kernels.ops.zero_padding2d import ZeroPadding2D
@@ -38,6 +39,20 @@ def test_zeros_surround_the_image_and_its_gradient_is_what_lies_beneath() -> Non
 )
 def test_padding_is_given_once_for_each_axis_or_for_each_side(padding: int, shape: tuple[int, int]) -> None:
     assert ZeroPadding2D(padding).infer(TensorSpec((2, 3, 4, 5))).output.shape == (2, *shape, 5)
+
+
+def test_cropping_leaves_the_middle_and_what_was_cut_off_gets_no_gradient() -> None:
+    bound = bind(Cropping1D((2, 1)), TensorSpec((1, 4, 2)))
+    bound.put("x", np.arange(8).reshape(1, 4, 2))
+    bound.put("dy", np.array([[[10, 20]]]))
+    assert bound.forward().tolist() == [[[4, 5]]]
+    assert bound.backward()["dx"].ravel().tolist() == [0, 0, 0, 0, 10, 20, 0, 0]
+
+
+@pytest.mark.parametrize("cropping", [2, (4, 0), (1, 9)], ids=str)
+def test_cropping_leaves_at_least_one_step(cropping: int) -> None:
+    with pytest.raises(ShapeError, match="steps off 4; leave at least one"):
+        Cropping1D(cropping).infer(TensorSpec((1, 4, 2)))
 
 
 def test_each_stretch_gives_its_maximum_and_the_first_of_equals_its_gradient() -> None:

@@ -76,6 +76,7 @@ def test_gradients_through_branches_and_joins_are_pytorchs() -> None:
     [
         ({"type": "add", "inputs": ["a", "d"]}, "network.layers[3].inputs", "Known: a, b, c, input"),
         ({"type": "add", "inputs": ["a"]}, "network.layers[3].inputs", "inputs: [first, second]"),
+        ({"type": "subtract", "inputs": ["a", "b", "c"]}, "network.layers[3].inputs", "inputs: [first, second]"),
         ({"type": "dense", "units": 5, "inputs": ["a", "b"]}, "network.layers[3].inputs", "concatenate"),
         ({"type": "dense", "units": 5, "inputs": ["c"]}, "network.layers[1]", "inputs of a layer"),
         ({"type": "add", "inputs": ["a", "input"]}, "network.layers[3]", ""),
