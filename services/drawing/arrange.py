@@ -14,7 +14,7 @@ Point = tuple[float, float]
 Size = tuple[float, float]
 
 WIDTH, MARGIN = 820.0, 22.0
-GAP, BENT_GAP, ROW_GAP = 22.0, 34.0, 26.0
+GAP, BENT_GAP, LANE_GAP, ROW_GAP = 22.0, 34.0, 8.0, 26.0
 TRACK = 9.0
 """Half the height of a lane in which only a connection runs."""
 WORDS = 6.0
@@ -152,7 +152,8 @@ class _Arranged:
             row.top = y
             for lane, (above, below) in sorted(self._heights(row).items()):
                 row.axes[lane] = y + above
-                y += above + below
+                y += above + below + LANE_GAP
+            y -= LANE_GAP
             row.bottom = y
             y += ROW_GAP + APART * len(crossing)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any, final
 
 Edge = tuple[int, int]
 
-COLUMNS, ITEMS, EDGES = 36, 64, 300
+COLUMNS, ITEMS, EDGES = 28, 56, 300
 """At most so much is drawn; what lies in the middle of a longer network becomes one item with dots."""
 _BUDGETS = tuple((COLUMNS // part, ITEMS // part, EDGES) for part in (1, 2, 4, 6))
 _INPUT, _ELIDED = "input", "elided"
@@ -67,7 +68,7 @@ def items(outline: Mapping[str, Any]) -> list[Item]:
         sources = tuple(places[source] for source in layer.get("inputs") or (number - 1,))
         if str(layer.get("path", "")).endswith(".activation"):
             places[number] = sources[0]
-            found[sources[0]] = replace(found[sources[0]], activation=str(layer["type"]))
+            found[sources[0]] = replace(found[sources[0]], activation=_short(layer["type"]))
             continue
         places[number] = len(found)
         found.append(_item(layer, sources))
@@ -75,23 +76,29 @@ def items(outline: Mapping[str, Any]) -> list[Item]:
 
 
 def _item(layer: Mapping[str, Any], sources: tuple[int, ...]) -> Item:
-    name = str(layer["name"])
-    name = name if len(name) <= NAME_CHARACTERS else f"{name[: NAME_CHARACTERS - 1]}…"
     shape, fed = (tuple(map(int, layer.get(key) or ())) for key in ("output_shape", "input_shape"))
     sources = tuple(dict.fromkeys(sources))
-    return Item(name, str(layer["type"]), shape, int(layer.get("parameters") or 0), sources,
+    return Item(_short(layer["name"]), _short(layer["type"]), shape, int(layer.get("parameters") or 0), sources,
                 layer.get("settings") or {}, fed=fed)  # fmt: skip
+
+
+def _short(text: object) -> str:
+    """A name no longer than names may be."""
+    return str(text) if len(str(text)) <= NAME_CHARACTERS else f"{str(text)[: NAME_CHARACTERS - 1]}…"
 
 
 def described(found: Sequence[Item]) -> str:
     """The whole network in words, every layer by its name, for those who cannot see it."""
     parameters = sum(item.parameters for item in found)
-    chain = all(item.sources == (number - 1,) for number, item in enumerate(found) if number)
-    told = [
-        item.told + ("" if chain or not item.sources else f", from {' and '.join(found[s].name for s in item.sources)}")
-        for item in found
-    ]
+    chain = all(item.sources == (number - 1,) for number, item in enumerate(found) if number) or len(found) > ITEMS
+    origins = ["" if chain else _and(found[source].name for source in item.sources) for item in found]
+    told = [item.told + (f", from {origin}" if origin else "") for item, origin in zip(found, origins, strict=True)]
     return f"{len(found) - 1} layers, {parameters:,} parameters. {'; '.join(told)}."
+
+
+def _and(names: Iterable[str]) -> str:
+    first, more = [*islice(names := iter(names), 4)], len([*names])
+    return " and ".join(first + ([f"{more} more"] if more else []))
 
 
 def edges(found: Sequence[Item]) -> list[Edge]:
