@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import final
 
 from services.drawing.lanes import Lanes, Stop
@@ -109,7 +110,7 @@ class _Arranged:
 
     def _gaps(self) -> list[float]:
         """The space after every column: more where a connection changes its lane."""
-        bent = {a[0] for stops in self.stops.values() for a, b in zip(stops, stops[1:], strict=False) if a[1] != b[1]}
+        bent = {a[0] for stops in self.stops.values() for a, b in pairwise(stops) if a[1] != b[1]}
         return [BENT_GAP if column in bent else GAP for column in range(len(self.widths))]
 
     def _rows(self) -> list[_Row]:
@@ -198,7 +199,7 @@ class _Arranged:
         source, target = (boxes[number] for number in edge)
         stops = self.stops[edge]
         points: list[Point] = [(source.middle + source.glyph[0] / 2, source.axis)]
-        for here, there in zip(stops, stops[1:], strict=False):
+        for here, there in pairwise(stops):
             points += self._step(here, there)
         points.append((target.middle - target.glyph[0] / 2, target.axis))
         straight = len(stops) == 2 and stops[0][1] == stops[1][1] and self._row(stops[0][0]) is self._row(stops[1][0])
@@ -221,13 +222,13 @@ class _Arranged:
 
 def _leaving(stops: Sequence[Stop], column: int) -> list[Stop]:
     """The lanes before and after, where a connection goes from `column` to the next."""
-    return [(a[1], b[1]) for a, b in zip(stops, stops[1:], strict=False) if a[0] == column]
+    return [(a[1], b[1]) for a, b in pairwise(stops) if a[0] == column]
 
 
 def _needed(points: Sequence[Point]) -> list[Point]:
     """Without points that lie on a straight line between their neighbours."""
     kept = [points[0]]
-    for here, after in zip(points[1:], points[2:], strict=False):
+    for here, after in pairwise(points[1:]):
         if not (kept[-1][1] == here[1] == after[1]):
             kept.append(here)
     return [*kept, points[-1]]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Final
 
 from services.drawing import signs
@@ -159,16 +160,14 @@ def _gone(k: int) -> str:
 
 def _missing(places: list[float]) -> float:
     """Where the neurons that are left out would be."""
-    return next(a + PITCH for a, b in zip(places, places[1:], strict=False) if b - a > 1.5 * PITCH)
+    return next(a + PITCH for a, b in pairwise(places) if b - a > 1.5 * PITCH)
 
 
 def _flatten(item: Item, x: float, y: float) -> str:
     h = _tall(math.prod(item.shape))
     parts = max(2, min(math.prod(item.shape), int(h // 7)))
     bars = "".join(f"M{n(x - 6)} {n(y - h / 2 + h * k / parts)}h12" for k in range(1, parts))
-    return (
-        f'<rect x="{n(x - 6)}" y="{n(y - h / 2)}" width="12" height="{n(h)}" rx="2"/><path class="o" d="{bars}"/>'
-    )
+    return f'<rect x="{n(x - 6)}" y="{n(y - h / 2)}" width="12" height="{n(h)}" rx="2"/><path class="o" d="{bars}"/>'
 
 
 def _words(item: Item, x: float, y: float) -> str:
@@ -182,7 +181,8 @@ def _funnel(item: Item, x: float, y: float) -> str:
     h = min(70.0, _tall(item.shape[-1]))
     mean = f'<path class="o" d="M{n(x - 9)} {n(y)}h18"/>' if "average" in item.type else ""
     dot = "" if mean else f'<circle class="f" cx="{n(x - 2)}" cy="{n(y)}" r="3"/>'
-    return f'<path d="M{n(x - 15)} {n(y - h / 2)}L{n(x + 15)} {n(y - h / 6)}v{n(h / 3)}L{n(x - 15)} {n(y + h / 2)}z"/>{mean}{dot}'
+    sides = f"M{n(x - 15)} {n(y - h / 2)}L{n(x + 15)} {n(y - h / 6)}v{n(h / 3)}L{n(x - 15)} {n(y + h / 2)}z"
+    return f'<path d="{sides}"/>{mean}{dot}'
 
 
 def _sign(item: Item, x: float, y: float) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import chain, count
+from itertools import chain, count, pairwise
 from typing import final
 
 from services.drawing.reading import Edge, Item, columns, edges
@@ -53,7 +53,7 @@ class Lanes:
         while onward := [t for t in self._onward.get(way[-1], []) if t not in self.lanes]:
             way.append(min(onward, key=lambda n: (self.columns[n], n)))
         begin, end = self.columns[first], max(self.columns[way[-1]], self._far(way[-1]) - 1)
-        for number, after in zip(way, way[1:], strict=False):
+        for number, after in pairwise(way):
             self._until[number] = self.columns[after] - 1
         self._until[way[-1]] = end
         self._place(way, self._free(range(begin, end + 1), _outward(1)))

@@ -161,6 +161,8 @@ def _merged(found: Sequence[Item], groups: Sequence[int]) -> list[Item]:
         item = found[group[0]]
         if len(group) > 1:
             total = sum(found[n].parameters for n in group)
-            item = Item("", _ELIDED, found[group[-1]].shape, total, sources, {}, layers=sum(found[n].layers for n in group))
+            item = Item(
+                "", _ELIDED, found[group[-1]].shape, total, sources, {}, layers=sum(found[n].layers for n in group)
+            )
         shown.append(replace(item, sources=sources))
     return shown

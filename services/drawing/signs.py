@@ -34,7 +34,7 @@ def sign(name: str, x: float, y: float) -> str:
     if name in "+×":
         return f'<circle cx="{n(x)}" cy="{n(y)}" r="12"/><text class="i" x="{n(x)}" y="{n(y + 5)}">{name}</text>'
     framed = f'<rect x="{n(x - 17)}" y="{n(y - 17)}" width="34" height="34" rx="7"/>'
-    return framed + _INSIDE.get(name, lambda x, y: curve(name, x, y))(x, y)
+    return framed + (_INSIDE[name](x, y) if name in _INSIDE else curve(name, x, y))
 
 
 def curve(name: str, x: float, y: float) -> str:
@@ -56,7 +56,8 @@ def _bell(x: float, y: float) -> str:
 
 def _waves(x: float, y: float) -> str:
     waves = [
-        "L".join(f"{n(x - 13 + k)} {n(y + dy - 5 * math.sin(k * f))}" for k in range(27)) for dy, f in ((-6, 0.24), (7, 0.6))
+        "L".join(f"{n(x - 13 + k)} {n(y + dy - 5 * math.sin(k * f))}" for k in range(27))
+        for dy, f in ((-6, 0.24), (7, 0.6))
     ]
     return f'<path class="b" d="M{waves[0]}M{waves[1]}"/>'
 
@@ -94,7 +95,8 @@ def dots(x: float, y: float, *, upright: bool) -> str:
 
 def cross(x: float, y: float, reach: float) -> str:
     """Left out for once."""
-    return f'<path class="o" d="M{n(x - reach)} {n(y - reach)}l{n(2 * reach)} {n(2 * reach)}m0 {n(-2 * reach)}l{n(-2 * reach)} {n(2 * reach)}"/>'
+    strokes = f"l{n(2 * reach)} {n(2 * reach)}m0 {n(-2 * reach)}l{n(-2 * reach)} {n(2 * reach)}"
+    return f'<path class="o" d="M{n(x - reach)} {n(y - reach)}{strokes}"/>'
 
 
 def grid(left: float, top: float, w: float, h: float, *, filled: bool) -> str:
@@ -108,7 +110,8 @@ def speckles(left: float, top: float, w: float, h: float) -> str:
     """Noise, the same in every picture."""
     places = [((k * 0.7549) % 1, (k * 0.5698) % 1) for k in range(1, 23)]
     return "".join(
-        f'<circle class="f" cx="{n(left + 2 + u * (w - 4))}" cy="{n(top + 2 + v * (h - 4))}" r="1.1"/>' for u, v in places
+        f'<circle class="f" cx="{n(left + 2 + u * (w - 4))}" cy="{n(top + 2 + v * (h - 4))}" r="1.1"/>'
+        for u, v in places
     )
 
 
@@ -132,12 +135,17 @@ def _step(x: float, y: float, k: int, *, every: bool, both: bool) -> str:
 
 
 def _up(x: float, y: float, by: float) -> str:
-    return f'<path class="b" d="M{n(x)} {n(y)}v{n(-by)}"/><path class="f" d="M{n(x - 2.5)} {n(y - by + 3)}h5l-2.5 -5z"/>'
+    return (
+        f'<path class="b" d="M{n(x)} {n(y)}v{n(-by)}"/><path class="f" d="M{n(x - 2.5)} {n(y - by + 3)}h5l-2.5 -5z"/>'
+    )
 
 
 def _across(x: float, y: float, by: float) -> str:
-    return f'<path class="b" d="M{n(x)} {n(y)}h{n(by - 2)}"/><path class="f" d="M{n(x + by - 5)} {n(y - 2.5)}v5l5 -2.5z"/>'
+    return (
+        f'<path class="b" d="M{n(x)} {n(y)}h{n(by - 2)}"/><path class="f" d="M{n(x + by - 5)} {n(y - 2.5)}v5l5 -2.5z"/>'
+    )
 
 
 def _back(x: float, y: float, by: float) -> str:
-    return f'<path class="b" d="M{n(x + by)} {n(y)}h{n(2 - by)}"/><path class="f" d="M{n(x + 5)} {n(y - 2.5)}v5l-5 -2.5z"/>'
+    head = f'<path class="f" d="M{n(x + 5)} {n(y - 2.5)}v5l-5 -2.5z"/>'
+    return f'<path class="b" d="M{n(x + by)} {n(y)}h{n(2 - by)}"/>{head}'

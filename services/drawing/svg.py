@@ -47,7 +47,9 @@ def escaped(text: str) -> str:
 
 def n(value: float) -> str:
     """A coordinate: a tenth of a pixel is enough."""
-    return f"{value:.1f}".removesuffix(".0").replace("-0", "0") if abs(value) < 0.05 else f"{value:.1f}".removesuffix(".0")
+    return (
+        f"{value:.1f}".removesuffix(".0").replace("-0", "0") if abs(value) < 0.05 else f"{value:.1f}".removesuffix(".0")
+    )
 
 
 def document(title: str, description: str, width: float, height: float, parts: Sequence[str]) -> str:
