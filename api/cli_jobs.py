@@ -10,6 +10,7 @@ from api import console, session
 from api.client import Client
 from api.console import out
 from api.session import FAILED, AsJson, JobId, Spec, emit, known, read
+from services import drawing
 from services.jobs import JobState
 
 app = typer.Typer()
@@ -23,6 +24,14 @@ def check(file: Spec, as_json: AsJson = False) -> None:
     with session.connected() as client:
         plan = client.validate(read(file))
     emit(plan) if as_json else console.print_plan(plan)
+
+
+@app.command()
+def draw(file: Spec) -> None:
+    """Draw a spec's network: an SVG picture on standard output. Nothing is queued."""
+    with session.connected() as client:
+        plan = client.validate(read(file))
+    print(drawing.draw(plan.outline, str(plan.spec.get("name", "network"))), end="")
 
 
 @app.command()

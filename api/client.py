@@ -169,6 +169,10 @@ class Client:
             check(source.response)
             yield from (EventOut.model_validate_json(message.data) for message in source if message.data)
 
+    def network(self, id: str) -> str:
+        """A job's network as an SVG picture."""
+        return self._send("GET", f"/v1/jobs/{id}/network.svg", again=True).text
+
     def model(self, id: str) -> ModelOut:
         """What a finished job's model is and takes."""
         return self._ask(ModelOut, "GET", f"/v1/models/{id}")

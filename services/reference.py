@@ -1,4 +1,5 @@
-"""The reference page of job specs, written from the registries: `python -m services.reference` renews it."""
+"""The reference page of job specs, written from the registries: `python -m services.reference` renews it, and with it
+the pages of the families of networks."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from services import families
 from services.job_spec import (
     DatasetSpec,
     EarlyStoppingSpec,
@@ -107,3 +109,4 @@ def _datasets(cards: list[dict[str, Any]]) -> Iterator[str]:
 
 if __name__ == "__main__":
     PAGE.write_text(job_spec_page())
+    families.write()

@@ -28,6 +28,7 @@ from services.documents import from_yaml
 from services.errors import TrainyardError
 from services.events import Cursor, EpochEnded, Finished, Standing, Started, WindowEnded
 from services.export.safetensors import digest, pack, unpack
+from services.foreseen import foreseen
 from services.job_spec import LOSSES, OPTIMIZERS, SCHEDULE_FAMILY, JobSpec
 from services.metrics import Meter
 from services.plan import Clipping, Plan, Recipe
@@ -257,6 +258,8 @@ class _Workshop:
         if self.job.baseline and self.job.task in SCORES:
             result["baseline"] = baseline(self.dataset, self.job.task)
         result |= self.beside()
+        if self.job.task == "forecasting":
+            result |= foreseen(self.dataset.card, self.dataset.pipeline, self.dataset.test, self.outputs)
         path = self.folder / MODEL_FILE
         path.unlink(missing_ok=True)
         sha256, size = self.store.write_durable(path, pack(weights, self.about()))
@@ -280,6 +283,12 @@ class _Workshop:
             }
             return {"naive": found}
         return {}
+
+    def outputs(self, part: Part) -> np.ndarray[Any, Any]:
+        """What the network gives for a part."""
+        made: list[np.ndarray[Any, Any]] = []
+        evaluate(self.plan, self.rows(part), [], lambda y, _: made.append(np.array(y)))
+        return np.concatenate(made)
 
     def score(self, part: Part) -> dict[str, float]:
         """Loss and metrics of a part; empty for a part without rows."""

@@ -16,7 +16,7 @@ from services.errors import Unauthorized
 
 WEB: Final = Path(__file__).parent.parent / "web"
 POLICY: Final = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; media-src 'self'; connect-src 'self'; "
     "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 )
 MONTH: Final = 30 * 24 * 3600

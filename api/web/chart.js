@@ -82,7 +82,7 @@ function robust(values) {
   return [sorted[0], high];
 }
 
-function nice(low, high) {
+export function nice(low, high) {
   const reach = high - low || Math.abs(high) || 1;
   const rough = reach / 5;
   const power = 10 ** Math.floor(Math.log10(rough));
@@ -92,7 +92,7 @@ function nice(low, high) {
   return Array.from({ length: count + 1 }, (_, i) => first + i * step);
 }
 
-function tick(value, step) {
+export function tick(value, step) {
   const digits = Math.max(0, Math.min(6, 1 - Math.floor(Math.log10(step) + 1e-9)));
   const text = value.toFixed(digits);
   return Math.abs(value) >= 1e5 || digits > 5 ? value.toExponential(1) : text.includes(".") ? text.replace(/\.?0+$/, "") : text;

@@ -2,6 +2,7 @@
 
 import * as api from "./api.js";
 import { Chart } from "./chart.js";
+import { picture, report } from "./report.js";
 import { el, over, short, span, track, words } from "./words.js";
 
 const LOG_LINES = 2000;
@@ -11,11 +12,13 @@ export class Detail {
     Object.assign(this, { node, id, changed, points: new Map(), charts: new Map(), lines: 0, open: true });
     this.head = el("div", { class: "panel head" });
     this.result = el("div", { class: "panel", hidden: true });
+    this.report = el("div", { class: "reports", hidden: true });
+    this.picture = el("div", { class: "reports", hidden: true });
     this.chartBox = el("div", { class: "charts" });
     this.logText = el("pre", { class: "log", role: "log", tabindex: "0", "aria-label": "Log" });
     this.log = el("section", { class: "panel", hidden: true }, el("h3", {}, "Log"), this.logText);
     const back = el("a", { class: "button back", href: "#/" }, "All jobs");
-    node.replaceChildren(back, this.head, this.result, this.chartBox, this.log);
+    node.replaceChildren(back, this.head, this.result, this.report, this.chartBox, this.picture, this.log);
   }
 
   async start() {
@@ -43,6 +46,7 @@ export class Detail {
     this.job = job;
     this.showHead();
     this.showResult();
+    this.showReport();
     this.changed(job);
   }
 
@@ -142,6 +146,15 @@ export class Detail {
       this.node.dispatchEvent(new CustomEvent("problem", { detail: problem, bubbles: true }));
     }
     await this.refresh().catch(() => {});
+  }
+
+  // Once each: what stands there may be in use.
+  showReport() {
+    for (const [box, panels] of [[this.picture, [picture(this.job)]], [this.report, over(this.job) ? report(this.job) : []]]) {
+      if (!box.hidden || !panels.filter(Boolean).length) continue;
+      box.replaceChildren(...panels.filter(Boolean));
+      box.hidden = false;
+    }
   }
 
   showResult() {

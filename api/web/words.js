@@ -40,6 +40,11 @@ export function short(value) {
   return value.toFixed(size >= 10 ? 2 : 4);
 }
 
+export function bytes(size) {
+  const power = size < 1000 ? 0 : size < 1e6 ? 1 : size < 1e9 ? 2 : 3;
+  return `${(size / 1000 ** power).toFixed(power && size < 1e12 ? 1 : 0)} ${["B", "kB", "MB", "GB"][power]}`;
+}
+
 export function span(seconds) {
   if (seconds === null || seconds === undefined || !Number.isFinite(seconds)) return "–";
   const s = Math.max(0, Math.round(seconds));

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from starlette.testclient import TestClient
@@ -19,7 +20,7 @@ from services.jobs import Reason
 from services.settings import get_settings
 from tests.api.stage import BASE, House, iris
 
-COMMANDS = ["serve", "worker", "check", "submit", "jobs", "show", "watch", "logs", "cancel", "stop", "predict"]
+COMMANDS = ["serve", "worker", "check", "draw", "submit", "jobs", "show", "watch", "logs", "cancel", "stop", "predict"]
 COMMANDS += ["export", "datasets", "keys", "doctor"]
 Run = Callable[..., tuple[int, str, str]]
 
@@ -70,6 +71,13 @@ def test_a_right_spec_is_checked_and_its_plan_shown(served: Run) -> None:
     assert "dense" in text
     plan = json.loads(served("check", "-", "--json", stdin=json.dumps(iris()))[1])
     assert plan["outline"]["parameters"] == 4 * 8 + 8 + 8 * 3 + 3
+
+
+def test_a_spec_is_drawn(served: Run) -> None:
+    code, picture, _ = served("draw", "-", stdin=json.dumps(iris()))
+    assert code == 0
+    assert ElementTree.fromstring(picture).findtext("{*}title") == "iris-mlp"
+    assert "dense_1" in picture
 
 
 def test_a_wrong_spec_is_refused_with_place_message_and_hint(served: Run) -> None:
