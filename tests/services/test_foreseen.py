@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from services import datasets
+from services import datasets, training_job
 from services.datasets import Card, Part, Pipeline
 from services.datasets.preprocessing import Normalization, Rescaling, TargetNormalization
+from services.documents import from_yaml
+from services.errors import DataError
 from services.foreseen import EXAMPLES, foreseen
+from services.settings import get_settings
+from services.spec import parse_job
 
 WINDOW, HORIZON = 6, 3
 
@@ -61,3 +66,21 @@ def test_what_cannot_be_taken_back_is_left_out(card: Card, test_part: Part) -> N
 def test_without_test_rows_there_is_nothing_to_show(card: Card, test_part: Part) -> None:
     assert foreseen(card, Pipeline(), Part(test_part.x[:0], test_part.y[:0]), persistence) == {}
     assert foreseen(replace(card, target_feature=None), Pipeline(), test_part, persistence) == {}
+
+
+def test_a_finished_forecast_carries_some_of_its_forecasts(tmp_path: Path) -> None:
+    job = from_yaml(Path("examples/etth1_lstm.yaml").read_bytes())
+    job["baseline"] = False
+    job["dataset"] |= {"train_fraction": 0.02, "horizon": 3}
+    job["network"] = {"layers": [{"type": "flatten"}, {"type": "dense", "units": 3}]}
+    job["training"] |= {"epochs": 1, "early_stopping": None}
+    spec, where = parse_job(job), get_settings().datasets_dir
+    try:
+        *_, done = training_job.run(spec.resolved(), tmp_path, None, "cpu", 1, where, lambda: False)
+    except DataError as error:
+        pytest.skip(f"the data set cannot be had here: {error}")
+    rows = done["result"]["forecasts"]["rows"]
+    assert [(len(row["seen"]), len(row["truth"]), len(row["forecast"])) for row in rows] == [(96, 3, 3)] * EXAMPLES
+    for row in rows:
+        apart = abs(row["truth"][0] - row["seen"][-1])
+        assert apart < 5, "the truth goes on in the units of what was seen: degrees Celsius"
