@@ -31,7 +31,7 @@ def foreseen(card: Card, pipeline: Pipeline, test: Part, forecast: Callable[[Par
     rows = [{"truth": _plain(t), "forecast": _plain(f)} for t, f in zip(truth, made, strict=True)]
     seen = _undone(pipeline, part.x[:, -SEEN:, card.target_feature], card.target_feature)
     for k, row in enumerate(rows):
-        row |= {} if seen is None else {"seen": _plain(seen[k])}
+        row.update({} if seen is None else {"seen": _plain(seen[k])})
     return {"forecasts": {"target": card.target_names[0] if card.target_names else None, "rows": rows}}
 
 

@@ -242,10 +242,11 @@ class _Workshop:
         }
 
     def done(self) -> Message:
-        """The last message: scores on the test part, the classical baseline, and the model as a file."""
+        """The last message: what the kept weights score, the classical baseline, and the model as a file."""
         weights = self.plan.weights()
         result: dict[str, Any] = {
             "metrics": self.last,
+            "validation": self.score(self.dataset.validation),
             "test": self.score(self.dataset.test),
             "epochs": self.epochs,
             "best_epoch": self.best_epoch,

@@ -50,13 +50,15 @@ function confusion(names, matrix) {
   const rows = matrix.map((counts, i) => {
     const total = counts.reduce((a, b) => a + b, 0) || 1;
     return el("tr", {}, el("th", { scope: "row" }, names[i]), counts.map((count, j) => {
-      const cell = el("td", { class: i === j ? "right" : count ? "wrong" : "none", title: `${names[i]} taken for ${names[j]}: ${count} of ${total}` }, count ? String(count) : "·");
+      const cell = el("td", { class: i === j ? "hit" : count ? "slip" : "none", title: `${names[i]} taken for ${names[j]}: ${count} of ${total}` }, count ? String(count) : "·");
       cell.style.setProperty("--share", (count ? 0.12 + 0.88 * (count / total) : 0).toFixed(3));
       if (count / total > 0.55) cell.classList.add("strong");
       return cell;
     }));
   });
-  return el("div", { class: "scroll" }, el("table", { class: names.length > 14 ? "confusion dense" : "confusion" }, el("caption", { class: "sub" }, "Rows of the test part by what they are, and what the network took them for"), el("thead", {}, head), el("tbody", {}, rows)));
+  const text = "A line for the rows of each class, a column for what the network took them for; test part.";
+  return el("div", {}, el("p", { class: "sub" }, text), el("div", { class: "scroll" },
+    el("table", { class: names.length > 14 ? "confusion dense" : "confusion", "aria-label": "Confusion matrix" }, el("thead", {}, head), el("tbody", {}, rows))));
 }
 
 function mixed({ classes: all, confusion_matrix: matrix }) {
@@ -76,8 +78,8 @@ function forecast(result) {
     { name: "forecast", kind: "guess", points: row.forecast.map((v, i) => [i + 1, v]) },
   ].filter(Boolean), "step"));
   const [measure, lines] = Object.entries(horizon || {})[0] || [];
-  const kinds = ["guess", "seen", "truth"];
-  const ahead = lines && plot(`${words(measure)} by step ahead`, Object.entries(lines).map(([name, values], k) => (
+  const kinds = ["guess", "naive", "truth"];
+  const ahead = lines && plot(`${capital(words(measure))} by step ahead`, Object.entries(lines).map(([name, values], k) => (
     { name, kind: kinds[k] || "seen", points: values.map((v, i) => [i + 1, v]) })), "step");
   return panel("Forecast", beside(result.test, naive), shown.length > 0 && el("div", { class: "plots" }, shown), ahead);
 }
@@ -87,13 +89,15 @@ function beside(test = {}, naive) {
   const metric = Object.keys(Object.values(naive)[0] || {}).find((name) => Number.isFinite(test[name]));
   if (!metric) return null;
   const rows = [["This network", test[metric]], ...Object.entries(naive).map(([name, scores]) => [words(name), scores[metric]])];
-  return el("div", { class: "bars" }, el("p", { class: "sub" }, `${words(metric)} on the test part: less is better`), bars(rows));
+  const best = rows.reduce((a, b) => (b[1] < a[1] ? b : a));
+  const verdict = best === rows[0] ? "better than the forecasts that learn nothing" : `${best[0]}, which learns nothing, is better`;
+  return el("div", { class: "bars" }, el("p", { class: "sub" }, `${capital(words(metric))} on the test part: ${verdict}.`), bars(rows));
 }
 
-function bars(rows, unit = "") {
+function bars(rows, say = short) {
   const most = Math.max(...rows.map(([, value]) => Math.abs(value))) || 1;
   return rows.map(([name, value], k) => el("div", { class: `bar ${k ? "theirs" : "ours"}` },
-    el("span", {}, name), track(Math.abs(value) / most), el("span", { class: "value" }, `${short(value)}${unit}`)));
+    el("span", {}, name), track(Math.abs(value) / most), el("span", { class: "value" }, say(value))));
 }
 
 function reconstruction(job) {
@@ -103,7 +107,7 @@ function reconstruction(job) {
   const gain = Number.isFinite(told.gain) ? `The network takes away noise: ${told.gain >= 0 ? "+" : "−"}${Math.abs(told.gain).toFixed(2)} ${told.unit} against its input. ` : "";
   const narrow = latent ? `At its narrowest, ${latent.layer} gives ${latent.numbers.toLocaleString("en")} numbers for a row, ${share(latent.share_of_input)} of the input.` : "";
   const heard = ["before.wav", "after.wav", "clean.wav"].filter((name) => job.artifacts.some((file) => file.name === name));
-  return panel(words(told.measure), el("div", { class: "bars" }, bars(rows.map(([name, value]) => [name, value]), ` ${told.unit}`)),
+  return panel(capital(words(told.measure)), el("div", { class: "bars" }, bars(rows, (value) => `${value.toFixed(2)} ${told.unit}`)),
     (gain || narrow) && el("p", { class: "sub" }, gain + narrow),
     heard.length > 0 && el("div", { class: "sounds" }, heard.map((name) => el("label", {}, el("span", {}, capital(name.replace(".wav", ""))), el("audio", { controls: true, preload: "none", src: file(job, name) })))));
 }
@@ -135,10 +139,9 @@ function figures(result) {
   const rows = Object.entries(result.test || {}).filter(([, value]) => Number.isFinite(value));
   if (rows.length + flat.length < 2) return null;
   const last = result.metrics || {};
-  const validated = rows.some(([name]) => Number.isFinite(last[`val_${name}`]));
-  const told = rows.map(([name, value]) => [words(name), short(value), ...(validated ? [short(last[`val_${name}`])] : []), short(last[name])]);
-  const more = flat.map(([name, value]) => [words(name), short(value), ...(validated ? ["–"] : []), "–"]);
-  return panel("Figures", table(["", "test", ...(validated ? ["validation"] : []), "training"], [...told, ...more]));
+  const columns = [["validation", (name) => last[`val_${name}`]], ["training", (name) => last[name]]].filter(([, of]) => rows.some(([name]) => Number.isFinite(of(name))));
+  const told = [...rows, ...flat].map(([name, value]) => [words(name), short(value), ...columns.map(([, of]) => short(of(name)))]);
+  return panel("Figures", table(["", "test", ...columns.map(([head]) => head)], told));
 }
 
 function files(job) {
@@ -153,5 +156,5 @@ function table(heads, rows) {
 }
 
 const file = (job, name) => (name === MODEL ? `/v1/models/${job.id}/export?format=safetensors` : `/v1/models/${job.id}/files/${name}`);
-const share = (value) => (Number.isFinite(value) ? `${(100 * value).toFixed(1)} %` : "–");
+const share = (value) => (Number.isFinite(value) ? `${(100 * value).toFixed(1)}\u00a0%` : "–");
 const capital = (text) => text[0].toUpperCase() + text.slice(1);

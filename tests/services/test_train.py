@@ -178,6 +178,7 @@ def test_early_stopping_ends_the_run_and_brings_back_the_best_weights(tmp_path: 
     assert told[-1]["reason"] == "early_stopped"
     assert len(losses) < 200
     assert result["best_epoch"] == int(np.argmin(losses)) + 1 == len(losses) - 4
+    assert result["validation"]["loss"] == min(losses), "the validation score is that of the weights that are kept"
 
 
 def test_stop_keeps_the_model_of_that_moment(tmp_path: Path) -> None:
