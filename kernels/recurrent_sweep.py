@@ -5,7 +5,8 @@ weights are packed into panels once per sweep; a step is one product of the micr
 Arrays are (n, steps, …) in the order of the input, whichever way the sweep goes: `sums` (gates · units) holds the
 input's share and becomes the gates, `before` (units) is the state that each step began with, `kept` (units) is what
 else the cell remembers. With `has_first`, `first` and `first_kept` (n, units) are the state and the memory that the
-sequence itself begins with, otherwise zeros; no gradient goes to them. The gradient of the weights is no part of a sweep: it is one product over all steps.
+sequence itself begins with, otherwise zeros; no gradient goes to them. The gradient of the weights is no part of a
+sweep: it is one product over all steps.
 """
 
 from __future__ import annotations
