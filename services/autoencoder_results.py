@@ -20,7 +20,7 @@ from services.latent import LATENT_FILE, Depth, bottleneck, latent_file, rows_to
 from services.noise import spoken_samples
 from services.plan import Plan
 from services.reconstruction import is_sound, scores
-from services.train import Rows, evaluate, inner_outputs
+from services.train import Rows, inner_outputs, outputs_of
 
 Array = npt.NDArray[Any]
 
@@ -53,7 +53,7 @@ def autoencoder_results(trained: Trained, test: Rows) -> Findings:
     """Everything about the test rows."""
     card, plan = trained.dataset.card, trained.plan
     clean = test.targets.reshape(len(test.targets), *card.input_shape)
-    made = _outputs(plan, test).reshape(clean.shape)
+    made = outputs_of(plan, test).reshape(clean.shape)
     seen = np.asarray(plan.backend.get(test.feed.x)).reshape(clean.shape) if trained.noisy else clean
     result: dict[str, Any] = {"reconstruction": scores(card, made, seen if trained.noisy else None, clean)}
     files: dict[str, bytes] = {}
@@ -69,12 +69,6 @@ def autoencoder_results(trained: Trained, test: Rows) -> Findings:
     if trained.baseline:
         result["baseline"] = _baseline(trained, Seen(seen, clean), narrowest.size if narrowest else 1)
     return Findings(result, files)
-
-
-def _outputs(plan: Plan, part: Rows) -> Array:
-    found: list[Array] = []
-    evaluate(plan, part, [], lambda y, _: found.append(np.array(y)))
-    return np.concatenate(found)
 
 
 def _about(layer: Depth, kept: int, rows: int, inputs: int) -> dict[str, Any]:

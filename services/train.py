@@ -110,6 +110,13 @@ def evaluate(plan: Plan, part: Rows, names: list[str], look: Look | None = None)
     return _Evaluator(plan, part).values(names, look)
 
 
+def outputs_of(plan: Plan, part: Rows) -> Array:
+    """What the network gives for every row of a part, dropout and the like switched off."""
+    found: list[Array] = []
+    evaluate(plan, part, [], lambda y, _: found.append(np.array(y)))
+    return np.concatenate(found)
+
+
 def inner_outputs(plan: Plan, part: Rows, node: int, rows: int) -> Array:
     """What one of the network's operators gives for the first rows of a part, with dropout and the like off."""
     spec = plan.outline.nodes[node].signature.output

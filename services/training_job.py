@@ -25,17 +25,16 @@ from services.autoencoder_results import Trained, autoencoder_results
 from services.baseline import SCORES, baseline
 from services.confusion import confusion, report_of
 from services.datasets import Dataset, Part, Split
-from services.datasets.windows import naive_forecast
 from services.documents import from_yaml
 from services.errors import TrainyardError
 from services.events import Cursor, EpochEnded, Finished, Standing, Started, WindowEnded
 from services.export.safetensors import digest, pack, unpack
 from services.job_spec import LOSSES, OPTIMIZERS, SCHEDULE_FAMILY, JobSpec
-from services.metrics import Meter
 from services.noise import PARTS, Place
 from services.plan import Clipping, Plan, Recipe
 from services.preflight import Preflight, check
-from services.train import Diverged, Rows, evaluate, train
+from services.train import Diverged, Rows, evaluate, outputs_of, train
+from services.value_report import symbol_report, values_beside
 
 Message = dict[str, Any]
 MODEL_FILE = "model.safetensors"
@@ -294,14 +293,12 @@ class _Workshop:
             classes = card.classes
             evaluate(self.plan, self.test, [], lambda y, t: counted.append(confusion(y, t, classes)))
             return {"report": report_of(np.sum(counted, axis=0), classes)}
-        if self.job.task == "forecasting" and card.target_feature is not None:
-            seen, truth = self.dataset.test.x[:, :, card.target_feature], self.dataset.test.y
-            guesses = {"persistence": None} | ({"seasonal naive": card.season} if card.season else {})
-            found = {
-                name: metric_values(naive_forecast(seen, truth.shape[1], s), truth, self.names)
-                for name, s in guesses.items()
-            }
-            return {"naive": found}
+        if self.job.task in ("regression", "forecasting"):
+            naive = self.job.task == "forecasting"
+            made = outputs_of(self.plan, self.test)
+            return values_beside(card, self.dataset.pipeline, self.dataset.test, made, self.names, naive)
+        if self.job.task == "language_model":
+            return {"report": symbol_report(evaluate(self.plan, self.test, ["perplexity"])["perplexity"])}
         return {}
 
     @cached_property
@@ -368,13 +365,6 @@ class _Pace:
         """Seconds to go as a message's field."""
         done = max(1, step - self.first)
         return {"eta_seconds": round((time.monotonic() - self.began) / done * (self.total - step), 3)}
-
-
-def metric_values(outputs: np.ndarray[Any, Any], targets: np.ndarray[Any, Any], names: list[str]) -> dict[str, float]:
-    """The metrics `names` of outputs that no network made."""
-    meter = Meter(names)
-    meter.add(outputs, targets)
-    return meter.values()
 
 
 def _group(arrays: dict[str, np.ndarray[Any, Any]], prefix: str) -> dict[str, np.ndarray[Any, Any]]:
