@@ -163,7 +163,7 @@ def numbered(layer: str | None) -> str | int | None:
 def files(id: JobId = "last", as_json: AsJson = False) -> None:
     """List the files that a finished job left."""
     with session.connected() as client:
-        found = client.model(known(client, id)).files
+        found = client.get(known(client, id)).artifacts
     rows = [(file.name, f"{file.size:,}", file.sha256) for file in found]
     emit(found) if as_json else out.print(console.table(("name", "bytes", "sha256"), rows))
 
