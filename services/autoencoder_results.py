@@ -19,7 +19,7 @@ from services.datasets.wav import make_wav
 from services.latent import LATENT_FILE, Depth, bottleneck, latent_file, rows_to_keep
 from services.noise import spoken_samples
 from services.plan import Plan
-from services.reconstruction import is_sound, scores
+from services.reconstruction import is_sound, measure_of, scores
 from services.train import Rows, inner_outputs, outputs_of
 
 Array = npt.NDArray[Any]
@@ -43,9 +43,10 @@ class Trained:
 @final
 @dataclass(frozen=True)
 class Findings:
-    """What goes into the job's result, and files by name."""
+    """What goes into the job's result, a score beside those of the test part, and files by name."""
 
     result: dict[str, Any]
+    test: dict[str, float]
     files: dict[str, bytes]
 
 
@@ -68,7 +69,7 @@ def autoencoder_results(trained: Trained, test: Rows) -> Findings:
             files[f"{name}.wav"] = _one_after_the_other(waves[chosen], clean[chosen], card.sample_rate)
     if trained.baseline:
         result["baseline"] = _baseline(trained, Seen(seen, clean), narrowest.size if narrowest else 1)
-    return Findings(result, files)
+    return Findings(result, {measure_of(card): result["reconstruction"]["output"]}, files)
 
 
 def _about(layer: Depth, kept: int, rows: int, inputs: int) -> dict[str, Any]:

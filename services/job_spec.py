@@ -98,7 +98,8 @@ class SplitSpec(Section):
 class DatasetSpec(Section):
     """Which data, how it is split, and what is done to it before the network sees it.
 
-    `noise` is for auto-encoders: it goes over the inputs, and the targets stay clean.
+    `noise` is for auto-encoders: it goes over the inputs of every part, in training anew in each epoch, and the targets
+    stay clean.
     Beside these keys a data set may have options of its own, such as the `window` of a series.
     """
 

@@ -18,12 +18,12 @@ from services.tallies import decibels
 
 Array = npt.NDArray[Any]
 
-PSNR, SNR = "peak_signal_to_noise_ratio", "signal_to_noise_ratio"
+PSNR, SNR, OF_RECORDINGS = "peak_signal_to_noise_ratio", "signal_to_noise_ratio", "mean_signal_to_noise_ratio"
 
 
 def measure_of(card: Card) -> str:
-    """The metric that judges rows of this data set."""
-    return PSNR if card.kind == "image" else SNR
+    """The name of what judges rows of this data set."""
+    return OF_RECORDINGS if is_sound(card) else PSNR if card.kind == "image" else SNR
 
 
 def is_sound(card: Card) -> bool:

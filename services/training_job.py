@@ -265,6 +265,7 @@ class _Workshop:
             noisy, wanted = self.noise is not None, self.job.baseline
             found = autoencoder_results(Trained(self.dataset, self.plan, self.rows, noisy, wanted), self.test)
             result, files = result | found.result, files | found.files
+            result["test"] |= found.test
         result |= self.beside()
         kept = [self.keep(name, data) for name, data in files.items()]
         return {"type": "done", "reason": self.reason, "result": result, "artifacts": kept, "metrics": self.pending}
