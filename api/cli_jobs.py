@@ -124,7 +124,15 @@ def stop(id: JobId, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def predict(id: JobId, file: Spec, as_json: AsJson = False) -> None:
+def predict(
+    id: JobId,
+    file: Spec,
+    layer: Annotated[str | None, typer.Option(help="Give the output of this layer, by name or number.")] = None,
+    temperature: Annotated[float | None, typer.Option(min=0, help="How boldly a language model writes.")] = None,
+    length: Annotated[int | None, typer.Option(min=1, help="Symbols that a language model writes.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Another seed, another text.")] = None,
+    as_json: AsJson = False,
+) -> None:
     """Predict samples: a JSON list, one entry a sample, in the data set's own units."""
     try:
         inputs = json.loads(read(file))
@@ -134,7 +142,8 @@ def predict(id: JobId, file: Spec, as_json: AsJson = False) -> None:
     if not isinstance(inputs, list):
         raise typer.BadParameter(f'{file} must hold a list of samples, or {{"inputs": [...]}}')
     with session.connected() as client:
-        found = client.predict(known(client, id), inputs)
+        wishes = {"layer": numbered(layer), "temperature": temperature, "length": length, "seed": seed}
+        found = client.predict(known(client, id), inputs, **wishes)
     emit(found) if as_json else console.print_predictions(found)
 
 
@@ -151,6 +160,33 @@ def export(
     with session.connected() as client:
         job = known(client, id)
         file = client.export(job, output or Path(f"{job}.{format}"), format)
+    emit({"file": str(file), "size": file.stat().st_size}) if as_json else out.print(str(file), markup=False)
+
+
+def numbered(layer: str | None) -> str | int | None:
+    """A layer's number where it is one: names begin with a letter."""
+    return int(layer) if layer is not None and layer.lstrip("-").isdecimal() else layer
+
+
+@app.command()
+def files(id: JobId = "last", as_json: AsJson = False) -> None:
+    """List the files that a finished job left."""
+    with session.connected() as client:
+        found = client.get(known(client, id)).artifacts
+    rows = [(file.name, f"{file.size:,}", file.sha256) for file in found]
+    emit(found) if as_json else out.print(console.table(("name", "bytes", "sha256"), rows))
+
+
+@app.command()
+def download(
+    id: JobId,
+    name: Annotated[str, typer.Argument(help="A name that `trainyard files` lists.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write; otherwise NAME here.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Save a file that a finished job left: latent vectors, recordings, pictures."""
+    with session.connected() as client:
+        file = client.download(known(client, id), name, output or Path(Path(name).name))
     emit({"file": str(file), "size": file.stat().st_size}) if as_json else out.print(str(file), markup=False)
 
 

@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar, final
+from urllib.parse import quote
 
 import httpx2
 from pydantic import BaseModel, ValidationError
@@ -177,17 +178,26 @@ class Client:
         """What a finished job's model is and takes."""
         return self._ask(ModelOut, "GET", f"/v1/models/{id}")
 
-    def predict(self, id: str, inputs: Sequence[Any]) -> dict[str, Any]:
-        """Outputs for samples in the data set's own units."""
+    def predict(self, id: str, inputs: Sequence[Any], **wishes: Any) -> dict[str, Any]:
+        """Outputs for samples in the data set's own units; `wishes` are the request's other keys, such as `layer`,
+        `state` or `temperature`."""
         path, patience = f"/v1/models/{id}/predict", LOADING_SECONDS
-        found = self._send("POST", path, again=True, json={"inputs": list(inputs)}, timeout=patience).json()
+        asked = {"inputs": list(inputs), **given(wishes)}
+        found = self._send("POST", path, again=True, json=asked, timeout=patience).json()
         assert isinstance(found, dict)
         return found
 
     def export(self, id: str, file: Path, format: str = "safetensors") -> Path:
         """Save a model to `file`, whole or not at all."""
+        return self._save(f"/v1/models/{id}/export?format={quote(format)}", file)
+
+    def download(self, id: str, name: str, file: Path) -> Path:
+        """Save one of the files that a job left to `file`, whole or not at all; `model(id).files` lists them."""
+        return self._save(f"/v1/models/{id}/files/{quote(name, safe='')}", file)
+
+    def _save(self, path: str, file: Path) -> Path:
         fresh = file.with_name(f"{file.name}.part")
-        with self._reaching(), self._http.stream("GET", f"/v1/models/{id}/export", params={"format": format}) as answer:
+        with self._reaching(), self._http.stream("GET", path) as answer:
             check(answer)
             with fresh.open("wb") as out:
                 out.writelines(answer.iter_bytes())

@@ -221,7 +221,13 @@ def print_predictions(found: Mapping[str, Any]) -> None:
     for one in found["predictions"]:
         sure = [f"{other['class']} {other['probability']:.4f}" for other in one.get("top", [])]
         values = [f"{name} {value:.5g}" for name, value in one.get("values", {}).items()]
-        out.print(one.get("text") or "  ".join(sure or values), markup=False, soft_wrap=True)
+        written = [one["text"]] if "text" in one else [brief(flat(one["output"]))] if "output" in one else []
+        out.print("  ".join(written or sure or values), markup=False, soft_wrap=True)
+
+
+def flat(values: Any) -> list[float]:
+    """The numbers of nested lists, one after the other."""
+    return [value for row in values for value in flat(row)] if isinstance(values, list) else [values]
 
 
 def number(value: Any) -> str:

@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Any, Final, Protocol, final
 
 from services.artifacts import ArtifactStore
-from services.errors import Conflict, NotFinished
+from services.asking import Wishes
+from services.errors import Conflict, NotFinished, NotFound
 from services.jobs import Artifact, Job, JobState, JobStore
 
 MODEL: Final = "model.safetensors"
@@ -19,7 +20,7 @@ class Model(Protocol):
     def card(self) -> dict[str, Any]:
         """What the model is, in a form to show."""
 
-    def predict(self, inputs: list[Any]) -> dict[str, Any]:
+    def predict(self, inputs: list[Any], wishes: Wishes) -> dict[str, Any]:
         """The predictions for a list of samples."""
 
 
@@ -38,23 +39,31 @@ class Shelf:
         self.jobs, self.artifacts = jobs, artifacts
         self._sound: set[tuple[str, int, int]] = set()
 
-    def artifact(self, job: Job) -> Artifact:
-        """The model file of a job; NotFinished while there is none yet, Conflict when there never will be."""
+    def files(self, job: Job) -> list[Artifact]:
+        """Everything a finished job left; NotFinished while there is nothing yet, Conflict when there never will be."""
         if not job.terminal:
             raise NotFinished(f"The job is {job.state}: it has no model yet.", hint="Watch /v1/jobs/{id}/events.")
-        found = [a for a in self.jobs.artifacts(job.tenant, job.id) if a.name == MODEL]
-        if job.state is not JobState.SUCCEEDED or not found:
+        found = self.jobs.artifacts(job.tenant, job.id)
+        if job.state is not JobState.SUCCEEDED or all(a.name != MODEL for a in found):
             raise Conflict(f"The job ended as {job.state} ({job.reason}): it has no model.", hint=job.message)
-        return found[0]
+        return found
 
-    def sound(self, job: Job) -> Artifact:
-        """The model file of a job, after its bytes were compared with the record; Conflict when it is damaged."""
-        artifact = self.artifact(job)
+    def artifact(self, job: Job, name: str = MODEL) -> Artifact:
+        """A file of a job, by default its model; NotFound lists what there is."""
+        found = {a.name: a for a in self.files(job)}
+        if name not in found:
+            raise NotFound("file", name, sorted(found))
+        return found[name]
+
+    def sound(self, job: Job, name: str = MODEL) -> Artifact:
+        """A file of a job, after its bytes were compared with the record; Conflict when it is damaged."""
+        artifact = self.artifact(job, name)
+        what = "model file" if name == MODEL else f"file {name}"
         stamp = self._stamp(artifact)
         if stamp not in self._sound:
             if not self.artifacts.verify(artifact):
                 raise Conflict(
-                    "The model file is damaged or gone: its checksum does not fit the record.", hint="Train it again."
+                    f"The {what} is damaged or gone: its checksum does not fit the record.", hint="Train it again."
                 )
             self._sound.add(stamp)
         return artifact

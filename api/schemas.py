@@ -1,12 +1,14 @@
 """What answers look like: only what users may see, in the contract's words."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Any, Self, TypeAlias, final
+from typing import Annotated, Any, Literal, Self, TypeAlias, final
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, StrictInt, StrictStr
 
+from services.asking import MAX_LENGTH, Wishes
 from services.fleet import QueueView, Worker
 from services.jobs import Artifact, Attempt, Event, Job, JobState, MetricPoint, QueuePlace, Reason
+from services.writing import LENGTH, TEMPERATURE
 
 Time: TypeAlias = Annotated[
     datetime,
@@ -345,6 +347,7 @@ class ModelOut(BaseModel):
     card: Document
     request_schema: Document = Field(description="JSON Schema of a prediction request.")
     artifact: ArtifactOut
+    files: list[ArtifactOut] = Field(description="Everything that the job left, the model included.")
     result: Document | None
     links: dict[str, str]
 
@@ -356,6 +359,24 @@ class PredictIn(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     inputs: list[Any] = Field(min_length=1, max_length=1024)
+    layer: StrictStr | StrictInt | None = Field(
+        None, description="Give the output of this layer: its name, or its number from 0.", examples=["latent"]
+    )
+    state: Literal["new"] | list[Any] | None = Field(
+        None,
+        max_length=1024,
+        description='Rows are pieces of sequences: "new" to begin, then the `state` of the last answer to go on.',
+    )
+    length: int = Field(LENGTH, ge=1, le=MAX_LENGTH, description="Language models: symbols to write.")
+    temperature: float = Field(
+        TEMPERATURE, ge=0, le=100, allow_inf_nan=False, description="Language models: 0 takes the likeliest symbol."
+    )
+    seed: int = Field(0, ge=0, lt=2**32, description="Language models: another seed, another text.")
+
+    @property
+    def wishes(self) -> Wishes:
+        """What is asked for beside the rows."""
+        return Wishes(self.layer, self.state, self.length, self.temperature, self.seed)
 
 
 @final

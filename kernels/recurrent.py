@@ -116,9 +116,11 @@ class Recurrent(Operator):
             yield matmul(f.x, own[f"{p}w"], own[f"{p}sums"], n * steps, many, features, bias=bias)
             second = own[f"{p}c"] if cell.split and self.use_bias else own[f"{p}u"]
             kept = own[f"{p}kept"] if cell.remembers else own[f"{p}before"]
+            # Arrays that a plan adds where the sequence goes on from an earlier one; `before` only fills the place.
+            first, first_kept = own.get("first", own[f"{p}before"]), own.get("first_kept", own[f"{p}before"])
             yield cell.forward.over(
-                n, own[f"{p}sums"], own[f"{p}u"], second, own[f"{p}before"], kept, own[d.y], steps, self.units,
-                int(d.reverse), d.y_row, d.y_first, d.y_step, int(self.use_bias),
+                n, own[f"{p}sums"], own[f"{p}u"], second, own[f"{p}before"], kept, first, first_kept, own[d.y], steps,
+                self.units, int(d.reverse), d.y_row, d.y_first, d.y_step, int(self.use_bias), int("first" in own),
                 work=2 * steps * self.units * many, scratch=forward_scratch(n, self.units, cell),
             )  # fmt: skip
         yield from self._merge(f)

@@ -45,9 +45,12 @@ def forward_grid(gates: int, split: bool, cell: GridCell) -> Callable[..., Grid]
     """The maker of forward grids of one cell."""
 
     def grid(
-        items: int, steps: int, units: int, reverse: int, y_row: int, y_first: int, y_step: int, has_bias: int
-    ) -> Grid:
-        kernel = _forward(cell.step, gates * units, split, steps, units, reverse, y_row, y_first, y_step, has_bias)
+        items: int, steps: int, units: int, reverse: int, y_row: int, y_first: int, y_step: int, has_bias: int,
+        has_first: int,
+    ) -> Grid:  # fmt: skip
+        kernel = _forward(
+            cell.step, gates * units, split, steps, units, reverse, y_row, y_first, y_step, has_bias, has_first
+        )
         return Grid(kernel, (items, 1, 1), threads_for(gates * units))
 
     return grid
@@ -65,16 +68,20 @@ def backward_grid(gates: int, split: bool, cell: GridCell) -> Callable[..., Grid
 
 def _forward(
     step: device, many: int, split: bool, steps: int, units: int, reverse: int, y_row: int, y_first: int, y_step: int,
-    has_bias: int,
+    has_bias: int, has_first: int,
 ) -> Body:  # fmt: skip
-    threads, biased = threads_for(many), split and bool(has_bias)
+    threads, biased, begun = threads_for(many), split and bool(has_bias), bool(has_first)
 
-    def kernel(sums: Any, u: Any, bias: Any, before: Any, kept: Any, y: Any) -> None:
+    def kernel(
+        sums: Any, u: Any, bias: Any, before: Any, kept: Any, first: Any, first_kept: Any, y: Any
+    ) -> None:  # fmt: skip
         state = cuda.shared.array(units, np.float32)
         hidden = cuda.shared.array(many, np.float32)
         thread, row = np.int32(cuda.threadIdx.x), np.int32(cuda.blockIdx.x)
         for j in range(thread, units, threads):
             state[j] = ZERO
+            if begun:
+                state[j] = first[np.int32(row * units + j)]
         for s in range(steps):
             t = np.int32(steps - 1 - s if reverse else s)
             at = np.int32(row * steps + t)
@@ -91,6 +98,8 @@ def _forward(
             cuda.syncthreads()
             for j in range(thread, units, threads):
                 earlier = ZERO
+                if begun:
+                    earlier = first_kept[np.int32(row * units + j)]
                 if s > 0:
                     earlier = kept[np.int32((at + (1 if reverse else -1)) * units + j)]
                 before[np.int32(at * units + j)] = state[j]

@@ -4,7 +4,9 @@ Rows know nothing of each other, so a thread takes its rows through time without
 weights are packed into panels once per sweep; a step is one product of the micro-kernel and one pass over the cell.
 Arrays are (n, steps, …) in the order of the input, whichever way the sweep goes: `sums` (gates · units) holds the
 input's share and becomes the gates, `before` (units) is the state that each step began with, `kept` (units) is what
-else the cell remembers. The gradient of the weights is no part of a sweep: it is one product over all steps.
+else the cell remembers. With `has_first`, `first` and `first_kept` (n, units) are the state and the memory that the
+sequence itself begins with, otherwise zeros; no gradient goes to them. The gradient of the weights is no part of a
+sweep: it is one product over all steps.
 """
 
 from __future__ import annotations
@@ -105,8 +107,9 @@ def _forward(gates: int, split: bool, step: device) -> Body:
     apart = 1 if split else 0
 
     def sweep(
-        begin: int, end: int, scratch: Any, sums: Any, u: Any, bias: Any, before: Any, kept: Any, y: Any,
-        steps: int, units: int, reverse: int, y_row: int, y_first: int, y_step: int, has_bias: int,
+        begin: int, end: int, scratch: Any, sums: Any, u: Any, bias: Any, before: Any, kept: Any, first: Any,
+        first_kept: Any, y: Any, steps: int, units: int, reverse: int, y_row: int, y_first: int, y_step: int,
+        has_bias: int, has_first: int,
     ) -> None:  # fmt: skip
         rows, many = end - begin, gates * units
         panels = pointer_like(scratch, u)
@@ -120,7 +123,10 @@ def _forward(gates: int, split: bool, step: device) -> Body:
             at = begin * steps + t
             if s == 0:
                 for i in range(rows):
-                    clear(shift(before, (at + i * steps) * units), units)
+                    if has_first:
+                        copy(shift(before, (at + i * steps) * units), shift(first, (begin + i) * units), units)
+                    else:
+                        clear(shift(before, (at + i * steps) * units), units)
             own = shift(sums, at * many)
             product, product_row = (hidden, many) if apart else (own, steps * many)
             base, base_row, has_base = (bias, 0, has_bias) if apart else (own, steps * many, 1)
@@ -128,7 +134,8 @@ def _forward(gates: int, split: bool, step: device) -> Body:
                             has_base, product, product_row)  # fmt: skip
             for i in range(rows):
                 here, row = at + i * steps, (begin + i) * steps
-                earlier = zeros if s == 0 else shift(kept, (row + past) * units)
+                start = shift(first_kept, (begin + i) * units) if has_first else zeros
+                earlier = start if s == 0 else shift(kept, (row + past) * units)
                 step(shift(sums, here * many), shift(product, i * product_row), shift(before, here * units),
                      shift(kept, here * units), earlier, state, units)  # fmt: skip
                 copy(shift(y, (begin + i) * y_row + y_first + s * y_step), state, units)

@@ -13,6 +13,7 @@ from kernels.registry import layers, losses, optimizers
 from services.datasets import STEPS
 from services.datasets.preprocessing import NAMES as STEP_NAMES
 from services.members import STRICT, Family
+from services.noise import NOISE_NAMES, NOISES, Noise
 from services.schedules import NAMES as SCHEDULE_NAMES
 from services.schedules import SCHEDULES
 
@@ -46,6 +47,7 @@ OPTIMIZERS = Family("optimizer", optimizers.members, optimizers.names)
 LOSSES = Family("loss", losses.members, losses.names)
 SCHEDULE_FAMILY = Family("learning rate schedule", SCHEDULES, SCHEDULE_NAMES)
 PREPROCESSING = Family("preprocessing step", STEPS, STEP_NAMES)
+NOISE_FAMILY = Family("noise", NOISES, NOISE_NAMES)
 
 if TYPE_CHECKING:
     Activation: TypeAlias = Any
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
     Loss: TypeAlias = Any
     Schedule: TypeAlias = Any
     Preprocessing: TypeAlias = Any
+    AnyNoise: TypeAlias = Any
     Layer: TypeAlias = Any
 else:
     Activation = ACTIVATIONS.annotation()
@@ -60,6 +63,7 @@ else:
     Loss = LOSSES.annotation()
     Schedule = SCHEDULE_FAMILY.annotation()
     Preprocessing = PREPROCESSING.annotation()
+    AnyNoise = NOISE_FAMILY.annotation()
 
 
 def _layer_extras(cls: type[Any]) -> dict[str, Any]:
@@ -94,6 +98,8 @@ class SplitSpec(Section):
 class DatasetSpec(Section):
     """Which data, how it is split, and what is done to it before the network sees it.
 
+    `noise` is for auto-encoders: it goes over the inputs of every part, in training anew in each epoch, and the targets
+    stay clean.
     Beside these keys a data set may have options of its own, such as the `window` of a series.
     """
 
@@ -103,11 +109,17 @@ class DatasetSpec(Section):
     split: SplitSpec = SplitSpec()
     train_fraction: Annotated[float, Gt(0), Le(1)] = 1.0
     preprocessing: Annotated[list[Preprocessing], Field(max_length=16)] = []
+    noise: AnyNoise | None = None
 
     @property
     def options(self) -> dict[str, Any]:
         """The data set's own options, as the user gave them."""
         return dict(self.model_extra or {})
+
+    @property
+    def corruption(self) -> Noise | None:
+        """The noise over the inputs of an auto-encoder, where the user wants any."""
+        return None if self.noise is None else NOISE_FAMILY.build(self.noise)
 
 
 class NetworkSpec(Section):

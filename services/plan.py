@@ -179,6 +179,11 @@ class Plan:
         launches += [*feed.record_rows(self.y, outputs, self.clock), feed.advance.over(1, self.clock)]
         return self.backend.program(launches)
 
+    def inside(self, source: Feed, node: int, history: Any) -> Program:
+        """One batch forward; the outputs of one node into their slot."""
+        launches = [*self._rows(source), *self.forward(training=False)]
+        return self.backend.program([*launches, *feed.record_rows(self.frames[node].y, history, self.clock)])
+
     def _rows(self, source: Feed) -> Iterator[Launch]:
         yield feed.begin.over(1, self.clock, source.rows, self.batch)
         yield from feed.gather_rows(source.x, source.order, self.clock, self.x)

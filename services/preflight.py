@@ -129,6 +129,7 @@ def review(
     sizes = found.of(lambda: _sizes(card, dataset)) if card and dataset else None
     if card and dataset:
         found.of(lambda: _pipeline(card, dataset))
+        found.of(lambda: _noise(task, card, dataset))
     fits = card is not None and found.of(lambda: _task_fits(task, card)) is not None
     names = found.of(lambda: _metric_names(task, training)) if training and (task or training.metrics) else None
     if training:
@@ -188,6 +189,18 @@ def _task_fits(task: str | None, card: Card) -> bool:
 def _pipeline(card: Card, dataset: DatasetSpec) -> None:
     steps = [step.model_dump() for step in dataset.preprocessing]
     datasets.Pipeline.of(steps, card.input_shape[-1], card.input_dtype)
+
+
+def _noise(task: str | None, card: Card, dataset: DatasetSpec) -> None:
+    noise = dataset.corruption
+    if noise is None:
+        return
+    if task not in (None, "autoencoder"):
+        hint = "Set task to autoencoder, or add a gaussian_noise layer: it makes noise while training."
+        message = f"noise is for auto-encoders to remove, not for {task}"
+        raise Invalid([Mistake("dataset.noise", "task_unfit", message, hint)])
+    if wrong := noise.unfit(card, len(dataset.preprocessing)):
+        raise Invalid([wrong])
 
 
 def _sizes(card: Card, dataset: DatasetSpec) -> Sizes:

@@ -45,6 +45,7 @@ _FAMILIES = {
     "optimizers": "Optimizers: `training.optimizer`",
     "learning_rate_schedules": "Schedules: `training.learning_rate_schedule`",
     "preprocessing": "Preprocessing: `dataset.preprocessing`",
+    "noises": "Noise on the inputs of an auto-encoder: `dataset.noise`",
 }
 
 

@@ -14,6 +14,7 @@ from services.job_spec import (
     ACTIVATIONS,
     LAYERS,
     LOSSES,
+    NOISE_FAMILY,
     OPTIMIZERS,
     PREPROCESSING,
     SCHEDULE_FAMILY,
@@ -96,6 +97,7 @@ def catalog() -> dict[str, Any]:
         "optimizers": OPTIMIZERS.describe(),
         "learning_rate_schedules": SCHEDULE_FAMILY.describe(),
         "preprocessing": PREPROCESSING.describe(),
+        "noises": NOISE_FAMILY.describe(),
         "metrics": [
             {"type": m.name, "aliases": list(m.aliases), "doc": m.formula, "better": m.better} for m in METRICS.values()
         ],

@@ -53,6 +53,8 @@ class Rows:
 
     feed: Feed
     targets: Array
+    renew: Callable[[int], None] | None = None
+    """Makes the rows those of an epoch, where they are not the same in all."""
 
 
 def window_steps(plan: Plan, steps_per_epoch: int) -> int:
@@ -108,6 +110,26 @@ def evaluate(plan: Plan, part: Rows, names: list[str], look: Look | None = None)
     return _Evaluator(plan, part).values(names, look)
 
 
+def outputs_of(plan: Plan, part: Rows) -> Array:
+    """What the network gives for every row of a part, dropout and the like switched off."""
+    found: list[Array] = []
+    evaluate(plan, part, [], lambda y, _: found.append(np.array(y)))
+    return np.concatenate(found)
+
+
+def inner_outputs(plan: Plan, part: Rows, node: int, rows: int) -> Array:
+    """What one of the network's operators gives for the first rows of a part, with dropout and the like off."""
+    spec = plan.outline.nodes[node].signature.output
+    found = np.empty((rows, *spec.shape[1:]), spec.dtype)
+    history = plan.backend.zeros((1, *spec.shape), spec.dtype)
+    program = plan.inside(part.feed, node, history)
+    for first in range(0, rows, plan.batch):
+        plan.set_clock(0, first // plan.batch)
+        program.run()
+        found[first : first + plan.batch] = plan.backend.get(history)[0][: rows - first]
+    return found
+
+
 @final
 class _Runner:
     """Runs windows of training steps and brings their losses and outputs to the host."""
@@ -126,6 +148,8 @@ class _Runner:
         if spec.shuffle:
             self.order = permutation(self.rows.feed.rows, spec.seed, epoch).astype(np.int32)
         self.plan.backend.put(self.rows.feed.order, self.order)
+        if self.rows.renew is not None:
+            self.rows.renew(epoch)
 
     def window(self, cursor: Cursor, steps_per_epoch: int, meter: Meter) -> tuple[Cursor, float]:
         """Run the next window of the epoch; the new cursor and the mean loss of its rows."""

@@ -11,6 +11,7 @@ import queue
 import time
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
 from typing import Any, final
 
@@ -20,20 +21,21 @@ from kernels.backend import Backend, open_backend
 from kernels.registry import optimizers
 from services import datasets
 from services.artifacts import ArtifactStore
+from services.autoencoder_results import Trained, autoencoder_results
 from services.baseline import SCORES, baseline
 from services.confusion import confusion, report_of
 from services.datasets import Dataset, Part, Split
-from services.datasets.windows import naive_forecast
 from services.documents import from_yaml
 from services.errors import TrainyardError
 from services.events import Cursor, EpochEnded, Finished, Standing, Started, WindowEnded
 from services.export.safetensors import digest, pack, unpack
 from services.foreseen import foreseen
 from services.job_spec import LOSSES, OPTIMIZERS, SCHEDULE_FAMILY, JobSpec
-from services.metrics import Meter
+from services.noise import PARTS, Place
 from services.plan import Clipping, Plan, Recipe
 from services.preflight import Preflight, check
-from services.train import Diverged, Rows, evaluate, train
+from services.train import Diverged, Rows, evaluate, outputs_of, train
+from services.value_report import symbol_report, values_beside
 
 Message = dict[str, Any]
 MODEL_FILE = "model.safetensors"
@@ -149,6 +151,8 @@ class _Workshop:
         self.reason, self.epochs = "completed", 0
         self.best_epoch: int | None = None
         self.last: dict[str, float] = {}
+        self.best: dict[str, float] = {}
+        self.noise = job.dataset.corruption
         self.started = time.monotonic()
 
     def begin(self, resume: Path | None) -> Standing:
@@ -158,7 +162,7 @@ class _Workshop:
             return Standing(Cursor())
         arrays, about = unpack(resume)
         self.plan.load_state(_group(arrays, "state/"))
-        self.last = about.get("last", {})
+        self.last, self.best = about.get("last", {}), about.get("best", {})
         return Standing(Cursor(**about["cursor"]), _group(arrays, "best/") or None)
 
     def summary(self, standing: Standing) -> str:
@@ -213,6 +217,7 @@ class _Workshop:
         else:
             values = dict(event.values)
             self.last = values if event.report else self.last
+            self.best = values if event.standing.cursor.best_epoch == event.epoch - 1 else self.best
         if event.report:
             self.pending += [(event.step, name, value) for name, value in values.items()]
             yield {"type": "metrics", "step": event.step, "epoch": event.epoch, "values": values}
@@ -229,7 +234,7 @@ class _Workshop:
         path = self.folder / f"checkpoint-{step}-{standing.cursor.epoch}.safetensors"
         path.unlink(missing_ok=True)
         sha256, size = self.store.write_durable(
-            path, pack(arrays, {"cursor": standing.cursor.to_json(), "last": self.last})
+            path, pack(arrays, {"cursor": standing.cursor.to_json(), "last": self.last, "best": self.best})
         )
         metrics, self.pending = self.pending, []
         return {
@@ -244,10 +249,9 @@ class _Workshop:
     def done(self) -> Message:
         """The last message: what the kept weights score, the classical baseline, and the model as a file."""
         weights = self.plan.weights()
-        result: dict[str, Any] = {
-            "metrics": self.last,
+        result: dict[str, Any] = self.metrics() | {
             "validation": self.score(self.dataset.validation),
-            "test": self.score(self.dataset.test),
+            "test": {} if self.test is None else evaluate(self.plan, self.test, self.names),
             "epochs": self.epochs,
             "best_epoch": self.best_epoch,
             "parameters": self.preflight.network.parameters,
@@ -258,43 +262,58 @@ class _Workshop:
         }
         if self.job.baseline and self.job.task in SCORES:
             result["baseline"] = baseline(self.dataset, self.job.task)
+        files = {MODEL_FILE: pack(weights, self.about())}
+        if self.job.task == "autoencoder" and self.test is not None:
+            noisy, wanted = self.noise is not None, self.job.baseline
+            found = autoencoder_results(Trained(self.dataset, self.plan, self.rows, noisy, wanted), self.test)
+            result, files = result | found.result, files | found.files
+            result["test"] |= found.test
         result |= self.beside()
-        if self.job.task == "forecasting":
-            result |= foreseen(self.dataset.card, self.dataset.pipeline, self.dataset.test, self.outputs)
-        path = self.folder / MODEL_FILE
+        kept = [self.keep(name, data) for name, data in files.items()]
+        return {"type": "done", "reason": self.reason, "result": result, "artifacts": kept, "metrics": self.pending}
+
+    def keep(self, name: str, data: bytes) -> dict[str, Any]:
+        """Write a file that the job leaves behind, and describe it."""
+        path = self.folder / name
         path.unlink(missing_ok=True)
-        sha256, size = self.store.write_durable(path, pack(weights, self.about()))
-        model = {"name": MODEL_FILE, "path": str(path), "sha256": sha256, "size": size}
-        return {"type": "done", "reason": self.reason, "result": result, "artifacts": [model], "metrics": self.pending}
+        sha256, size = self.store.write_durable(path, data)
+        return {"name": name, "path": str(path), "sha256": sha256, "size": size}
+
+    def metrics(self) -> dict[str, dict[str, float]]:
+        """The metrics of the epoch whose weights are kept; those of the last one beside them where that is another."""
+        stopping = self.job.training.early_stopping
+        if stopping is None or not stopping.restore_best_weights or self.best_epoch is None:
+            return {"metrics": self.last}
+        return {"metrics": self.best} | ({"last_metrics": self.last} if self.best_epoch < self.epochs else {})
 
     def beside(self) -> dict[str, Any]:
         """What stands beside the scores: the confusion of classes, or the scores of a forecast that learns nothing."""
         card = self.dataset.card
+        if self.test is None:
+            return {}
         if self.job.task == "classification" and card.classes is not None:
             counted: list[np.ndarray[Any, Any]] = []
             classes = card.classes
-            evaluate(self.plan, self.rows(self.dataset.test), [], lambda y, t: counted.append(confusion(y, t, classes)))
+            evaluate(self.plan, self.test, [], lambda y, t: counted.append(confusion(y, t, classes)))
             return {"report": report_of(np.sum(counted, axis=0), classes)}
-        if self.job.task == "forecasting" and card.target_feature is not None:
-            seen, truth = self.dataset.test.x[:, :, card.target_feature], self.dataset.test.y
-            guesses = {"persistence": None} | ({"seasonal naive": card.season} if card.season else {})
-            found = {
-                name: metric_values(naive_forecast(seen, truth.shape[1], s), truth, self.names)
-                for name, s in guesses.items()
-            }
-            return {"naive": found}
+        if self.job.task in ("regression", "forecasting"):
+            pipeline, part, made = self.dataset.pipeline, self.dataset.test, outputs_of(self.plan, self.test)
+            ahead = self.job.task == "forecasting"
+            found = values_beside(card, pipeline, part, made, self.names, ahead)
+            return found | (foreseen(card, pipeline, part, made) if ahead else {})
+        if self.job.task == "language_model":
+            return {"report": symbol_report(evaluate(self.plan, self.test, ["perplexity"])["perplexity"])}
         return {}
-
-    def outputs(self, part: Part) -> np.ndarray[Any, Any]:
-        """What the network gives for a part."""
-        made: list[np.ndarray[Any, Any]] = []
-        evaluate(self.plan, self.rows(part), [], lambda y, _: made.append(np.array(y)))
-        return np.concatenate(made)
 
     def score(self, part: Part) -> dict[str, float]:
         """Loss and metrics of a part; empty for a part without rows."""
         rows = self.rows_or_none(part)
         return {} if rows is None else evaluate(self.plan, rows, self.names)
+
+    @cached_property
+    def test(self) -> Rows | None:
+        """The test part on the device."""
+        return self.rows_or_none(self.dataset.test)
 
     def about(self) -> dict[str, Any]:
         """What travels with the weights: the network, the preprocessing, and what the outputs mean."""
@@ -313,9 +332,21 @@ class _Workshop:
         }
 
     def rows(self, part: Part) -> Rows:
-        """A part on the device, its targets as the loss takes them."""
+        """A part on the device, its targets as the loss takes them, its inputs under the noise that the spec names."""
         targets = self.targets(part)
-        return Rows(self.plan.feed(part.x, targets), targets)
+        if self.noise is None:
+            return Rows(self.plan.feed(part.x, targets), targets)
+        targets = np.array(targets)
+        feed, name = self.plan.feed(part.x, targets), self.part_name(part)
+        loud = bool(getattr(self.dataset.pipeline.encoder, "equal_loudness", False))
+        place = Place(self.plan.backend, feed, targets, name, self.job.training.seed, loud)
+        renew = self.noise.over(place)
+        renew(0)
+        return Rows(feed, targets, renew if name == "train" else None)
+
+    def part_name(self, part: Part) -> str:
+        """Which part this is."""
+        return next(name for name in PARTS if getattr(self.dataset, name) is part)
 
     def targets(self, part: Part) -> np.ndarray[Any, Any]:
         """What the outputs are compared with: the rows themselves for an auto-encoder."""
@@ -343,13 +374,6 @@ class _Pace:
         """Seconds to go as a message's field."""
         done = max(1, step - self.first)
         return {"eta_seconds": round((time.monotonic() - self.began) / done * (self.total - step), 3)}
-
-
-def metric_values(outputs: np.ndarray[Any, Any], targets: np.ndarray[Any, Any], names: list[str]) -> dict[str, float]:
-    """The metrics `names` of outputs that no network made."""
-    meter = Meter(names)
-    meter.add(outputs, targets)
-    return meter.values()
 
 
 def _group(arrays: dict[str, np.ndarray[Any, Any]], prefix: str) -> dict[str, np.ndarray[Any, Any]]:

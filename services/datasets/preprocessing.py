@@ -45,6 +45,10 @@ class Step(abc.ABC):
     def apply(self, x: Floats) -> None:
         """Change `x` of shape (n, …) in place."""
 
+    def undo(self, x: Floats) -> bool:
+        """Take the change back in place; False where that cannot be."""
+        return False
+
     def to_json(self) -> dict[str, Any]:
         """The step as plain JSON: its type and its fields."""
         return {"type": self.type, **dataclasses.asdict(self)}
@@ -70,6 +74,13 @@ class Rescaling(Step):
         x *= np.float32(self.scale)
         if self.offset:
             x += np.float32(self.offset)
+
+    def undo(self, x: Floats) -> bool:
+        """x ← (x − offset) / scale."""
+        if self.scale:
+            x -= np.float32(self.offset)
+            x /= np.float32(self.scale)
+        return bool(self.scale)
 
 
 @final
@@ -120,6 +131,15 @@ class Normalization(Step):
         deviation = np.sqrt(np.asarray(self.variance))
         x -= np.asarray(self.mean, np.float32)
         x /= np.where(deviation == 0, 1.0, deviation).astype(np.float32)
+
+    def undo(self, x: Floats) -> bool:
+        """x ← x · √variance + mean."""
+        if self.mean is None or self.variance is None:
+            return False
+        deviation = np.sqrt(np.asarray(self.variance))
+        x *= np.where(deviation == 0, 1.0, deviation).astype(np.float32)
+        x += np.asarray(self.mean, np.float32)
+        return True
 
 
 @final
@@ -219,6 +239,11 @@ class Pipeline:
         for step in self.steps:
             _bounded(step, values)
         return values
+
+    def undo(self, x: NDArray[Any]) -> Floats | None:
+        """A copy of preprocessed numbers as the data set gave them; None where a step cannot be taken back."""
+        rows = np.array(x, np.float32)
+        return rows if all(step.undo(rows) for step in reversed(self.steps)) else None
 
     def aim(self, y: NDArray[Any]) -> NDArray[Any]:
         """Targets as the network learns them: int32, or float32 normalized where that is part of the data set."""

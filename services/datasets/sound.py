@@ -118,3 +118,30 @@ def mel_bands(bins: int, rate: int) -> npt.NDArray[np.float64]:
     empty = np.flatnonzero(triangles.sum(axis=0) == 0)
     triangles[nearest[empty], empty] = 1
     return triangles
+
+
+def stft(wave: npt.NDArray[Any]) -> npt.NDArray[np.complex128]:
+    """The spectra (frames, 129) of overlapping frames of a wave: 256 samples every 128 under the root of a Hann window.
+
+    The wave is continued by silence on both sides, so that every sample lies in two frames.
+    """
+    whole = -(-wave.size // STEP) * STEP
+    padded = np.pad(np.asarray(wave, np.float64), (STEP, whole - wave.size + STEP))
+    frames = np.lib.stride_tricks.sliding_window_view(padded, FRAME)[::STEP]
+    return np.asarray(np.fft.rfft(frames * _root_hann(), axis=-1))
+
+
+def inverse_stft(spectra: npt.NDArray[np.complex128], samples: int) -> npt.NDArray[np.float64]:
+    """The wave of `samples` whose spectra these are: frames under the same window, added where they overlap.
+
+    The squares of the windows of neighbours add up to 1, so `inverse_stft(stft(x), x.size)` is x.
+    """
+    frames = np.fft.irfft(spectra, FRAME, axis=-1) * _root_hann()
+    wave = np.zeros((len(frames) + 1) * STEP)
+    for k, frame in enumerate(frames):
+        wave[k * STEP : k * STEP + FRAME] += frame
+    return wave[STEP : STEP + samples]
+
+
+def _root_hann() -> npt.NDArray[np.float64]:
+    return np.asarray(np.sqrt(0.5 - 0.5 * np.cos(2 * np.pi * np.arange(FRAME) / FRAME)))

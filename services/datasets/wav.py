@@ -1,4 +1,4 @@
-"""Recordings in RIFF files with 16-bit PCM samples and one channel, read strictly."""
+"""Recordings in RIFF files with 16-bit PCM samples and one channel: read strictly, and written."""
 
 import io
 import wave
@@ -46,3 +46,14 @@ def _samples(stream: wave.Wave_read, size: int, name: str) -> np.ndarray[Any, An
 
 def _broken(name: str, what: str) -> DataError:
     return DataError(f"{name} is not a good wav file: it {what}.", hint="Mono, 16-bit PCM is read.")
+
+
+def make_wav(samples: np.ndarray[Any, Any], rate: int) -> bytes:
+    """A file of samples in -1 … 1 as 16-bit PCM, one channel; what is louder is cut off."""
+    data = io.BytesIO()
+    with wave.open(data, "wb") as stream:
+        stream.setnchannels(1)
+        stream.setsampwidth(2)
+        stream.setframerate(rate)
+        stream.writeframes((np.clip(samples, -1, 1) * 32_767).round().astype("<i2").tobytes())
+    return data.getvalue()

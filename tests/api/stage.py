@@ -84,13 +84,16 @@ class House:
         assert lease.job.id == job
         return lease
 
-    def finish(self, job: str, model: bytes = b"weights", name: str = "model.safetensors") -> Job:
-        """Claim, publish a model, succeed."""
+    def finish(self, job: str, model: bytes = b"weights", name: str = "model.safetensors", **more: bytes) -> Job:
+        """Claim, publish a model and `more` files (`clean_wav` is clean.wav), succeed."""
         lease = self.claim(job)
         store = self.record.artifacts
-        artifact: Artifact = store.publish(lease.job.tenant, job, lease.attempt, name, model)
+        files = {name: model} | {key.replace("_", "."): data for key, data in more.items()}
+        artifacts: list[Artifact] = [
+            store.publish(lease.job.tenant, job, lease.attempt, file, data) for file, data in files.items()
+        ]
         metrics = [(step, "loss", 1.0 / step) for step in range(1, 11)]
-        lease.succeed(Reason.COMPLETED, {"test": {"accuracy": 0.97}}, [artifact], metrics)
+        lease.succeed(Reason.COMPLETED, {"test": {"accuracy": 0.97}}, artifacts, metrics)
         return self.record.jobs.get(lease.job.tenant, job)
 
 

@@ -21,7 +21,7 @@ from services.settings import get_settings
 from tests.api.stage import BASE, House, iris
 
 COMMANDS = ["serve", "worker", "check", "draw", "submit", "jobs", "show", "watch", "logs", "cancel", "stop", "predict"]
-COMMANDS += ["export", "datasets", "keys", "doctor"]
+COMMANDS += ["export", "files", "download", "datasets", "keys", "doctor"]
 Run = Callable[..., tuple[int, str, str]]
 
 
@@ -148,6 +148,9 @@ def test_logs_and_models_come_out(served: Run, house: House, submit: Callable[..
     target = tmp_path / "model.safetensors"
     assert served("export", other, "--output", str(target))[0] == 0
     assert target.read_bytes() == b"weights"
+    assert "model.safetensors" in served("files", other)[1]
+    assert served("download", other, "model.safetensors", "-o", str(target.with_name("copy")))[0] == 0
+    assert target.with_name("copy").read_bytes() == b"weights"
 
 
 def test_data_sets_are_listed_and_described(served: Run) -> None:

@@ -116,6 +116,7 @@ def test_metrics_and_the_model_of_a_finished_job_come_back(
     house.finish(id, model=b"the weights")
     assert [point.value for point in trainyard.metrics(id, ["loss"], since=9)] == pytest.approx([1 / 9, 1 / 10])
     assert trainyard.export(id, tmp_path / "iris.safetensors").read_bytes() == b"the weights"
+    assert trainyard.download(id, "model.safetensors", tmp_path / "copy").read_bytes() == b"the weights"
     assert not list(tmp_path.glob("*.part"))
 
 

@@ -32,8 +32,8 @@ QUICK = settings(
 OPERATIONS = """
     GET /v1/schema/job|GET /v1/catalog|GET /v1/jobs|GET /v1/jobs/{id}|POST /v1/jobs/{id}/cancel|POST /v1/jobs/{id}/stop
     DELETE /v1/jobs/{id}|GET /v1/jobs/{id}/metrics|GET /v1/jobs/{id}/logs|GET /v1/jobs/{id}/events|GET /v1/models/{id}
-    POST /v1/models/{id}/predict|GET /v1/models/{id}/export|GET /v1/datasets|GET /v1/datasets/{name}|GET /v1/workers
-    GET /v1/queue|GET /livez|GET /readyz|GET /metrics
+    POST /v1/models/{id}/predict|GET /v1/models/{id}/export|GET /v1/models/{id}/files/{name}|GET /v1/datasets
+    GET /v1/datasets/{name}|GET /v1/workers|GET /v1/queue|GET /livez|GET /readyz|GET /metrics
 """
 EVERY = [tuple(name.split()) for line in OPERATIONS.split("\n") for name in line.split("|") if name.strip()]
 POSTS = [("POST", "/v1/jobs"), ("POST", "/v1/jobs/validate")]

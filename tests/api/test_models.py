@@ -161,3 +161,76 @@ def test_a_model_file_that_vanished_after_it_was_used_is_a_conflict_not_an_accid
     file.unlink()
     assert user.post(f"/v1/models/{trained}/predict", json={"inputs": [SETOSA]}).status_code == 409
     assert user.get(f"/v1/models/{trained}/export").status_code == 409
+
+
+WAV = b"RIFF\x00\x00\x00\x00WAVE"
+
+
+@pytest.fixture
+def sounding(house: House, submit: Callable[..., str], weights: bytes) -> str:
+    """A finished job that left more than its model."""
+    id = submit()
+    house.finish(id, weights, clean_wav=WAV, latent_safetensors=b"vectors", episode_gif=b"GIF89a", notes_html=b"<b>")
+    return id
+
+
+def test_every_file_of_a_job_is_listed_and_given_out_as_what_it_is(user: TestClient, sounding: str) -> None:
+    model = user.get(f"/v1/models/{sounding}").json()
+    listed = {file["name"]: file for file in model["files"]}
+    assert set(listed) == {"model.safetensors", "clean.wav", "latent.safetensors", "episode.gif", "notes.html"}
+    assert listed["clean.wav"]["sha256"] == hashlib.sha256(WAV).hexdigest()
+    assert listed["clean.wav"]["size"] == len(WAV)
+    kinds = {}
+    for name in listed:
+        answer = user.get(model["links"][name])
+        assert answer.status_code == 200
+        assert answer.headers["content-disposition"] == f'attachment; filename="{name}"'
+        assert answer.headers["etag"] == f'"{hashlib.sha256(answer.content).hexdigest()}"'
+        kinds[name] = answer.headers["content-type"]
+    # A browser may show pictures and play sound; it is never given a page.
+    assert kinds.pop("clean.wav") == "audio/wav"
+    assert kinds.pop("episode.gif") == "image/gif"
+    assert set(kinds.values()) == {"application/octet-stream"}
+
+
+@pytest.mark.parametrize("name", ["absent.wav", "%2e%2e", "%2e%2e%2fmodel.safetensors", "clean.wav%00", "x" * 200])
+def test_a_file_that_a_job_did_not_leave_is_not_found(user: TestClient, sounding: str, name: str) -> None:
+    assert user.get(f"/v1/models/{sounding}/files/{name}").status_code in (404, 405, 422)
+
+
+def test_files_of_others_and_damaged_ones_are_not_given_out(house: House, user: TestClient, sounding: str) -> None:
+    path, stranger = f"/v1/models/{sounding}/files/clean.wav", house.key("stranger", "read")
+    assert stranger.get(path).status_code == 404
+    etag = user.get(path).headers["etag"]
+    assert user.get(path, headers={"If-None-Match": etag}).status_code == 304
+    (file,) = house.record.artifacts.folder.rglob("clean.wav")
+    file.chmod(0o600)
+    file.write_bytes(b"\x00" * len(WAV))
+    answer = user.get(path)
+    assert (answer.status_code, "clean.wav" in answer.json()["detail"]) == (409, True)
+
+
+def test_an_inner_layer_and_its_name_come_over_http(user: TestClient, trained: str) -> None:
+    answer = user.post(f"/v1/models/{trained}/predict", json={"inputs": [SETOSA], "layer": 0}).json()
+    w = load(user.get(f"/v1/models/{trained}/export").content)
+    expected = np.maximum(np.float32(SETOSA) @ w["dense/w"] + w["dense/b"], 0)
+    assert answer["layer"] == "dense"
+    assert answer["predictions"][0]["output"] == pytest.approx(expected.tolist(), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("more", "path"),
+    [
+        ({"layer": "dens"}, "layer"),
+        ({"layer": True}, "layer"),
+        ({"state": "new"}, "state"),
+        ({"state": "old"}, "state"),
+        ({"temperature": -1}, "temperature"),
+        ({"length": 0}, "length"),
+        ({"seed": -1}, "seed"),
+    ],
+)
+def test_a_wish_that_cannot_be_met_is_named(user: TestClient, trained: str, more: dict[str, Any], path: str) -> None:
+    answer = user.post(f"/v1/models/{trained}/predict", json={"inputs": [SETOSA], **more})
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["path"].split(".")[0] == path

@@ -14,7 +14,7 @@ DOCS = Path("docs")
 
 
 @pytest.mark.parametrize(
-    "kind", ["layers", "activations", "losses", "optimizers", "learning_rate_schedules", "metrics"]
+    "kind", ["layers", "activations", "losses", "optimizers", "learning_rate_schedules", "noises", "metrics"]
 )
 def test_the_job_page_names_every_member(kind: str) -> None:
     page = (DOCS / "job_spec.md").read_text()

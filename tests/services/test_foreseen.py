@@ -41,7 +41,7 @@ def persistence(part: Part) -> np.ndarray:
 
 
 def test_rows_are_spread_over_the_test_part_and_go_on_where_the_window_ends(card: Card, test_part: Part) -> None:
-    rows = foreseen(card, Pipeline(), test_part, persistence)["forecasts"]["rows"]
+    rows = foreseen(card, Pipeline(), test_part, persistence(test_part))["forecasts"]["rows"]
     assert len(rows) == EXAMPLES
     assert [row["seen"][0] for row in rows] == [100.0, 400.0, 700.0, 1000.0]
     for row in rows:
@@ -54,18 +54,18 @@ def test_what_was_normalized_is_told_in_the_data_sets_units(card: Card, test_par
     x = test_part.x.copy()
     step.apply(x)
     scaled = Part(x, aim.apply(test_part.y))
-    plain = foreseen(card, Pipeline(), test_part, persistence)
-    assert foreseen(card, Pipeline((step,), targets=aim), scaled, persistence) == plain
+    plain = foreseen(card, Pipeline(), test_part, persistence(test_part))
+    assert foreseen(card, Pipeline((step,), targets=aim), scaled, persistence(scaled)) == plain
 
 
 def test_what_cannot_be_taken_back_is_left_out(card: Card, test_part: Part) -> None:
-    rows = foreseen(card, Pipeline((Rescaling(0.5),)), test_part, persistence)["forecasts"]["rows"]
+    rows = foreseen(card, Pipeline((Rescaling(0.0),)), test_part, persistence(test_part))["forecasts"]["rows"]
     assert all(row.keys() == {"truth", "forecast"} for row in rows)
 
 
 def test_without_test_rows_there_is_nothing_to_show(card: Card, test_part: Part) -> None:
-    assert foreseen(card, Pipeline(), Part(test_part.x[:0], test_part.y[:0]), persistence) == {}
-    assert foreseen(replace(card, target_feature=None), Pipeline(), test_part, persistence) == {}
+    assert foreseen(card, Pipeline(), Part(test_part.x[:0], test_part.y[:0]), persistence(test_part)) == {}
+    assert foreseen(replace(card, target_feature=None), Pipeline(), test_part, persistence(test_part)) == {}
 
 
 def test_a_finished_forecast_carries_some_of_its_forecasts(tmp_path: Path) -> None:

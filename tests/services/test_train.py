@@ -179,6 +179,19 @@ def test_early_stopping_ends_the_run_and_brings_back_the_best_weights(tmp_path: 
     assert len(losses) < 200
     assert result["best_epoch"] == int(np.argmin(losses)) + 1 == len(losses) - 4
     assert result["validation"]["loss"] == min(losses), "the validation score is that of the weights that are kept"
+    # The metrics are those of the weights that are kept, and the last epoch's stand beside them.
+    assert result["metrics"]["val_loss"] == min(losses)
+    assert result["last_metrics"]["val_loss"] == losses[-1] > min(losses)
+
+
+def test_without_restored_weights_the_metrics_are_those_of_the_last_epoch(tmp_path: Path) -> None:
+    spec = changed(
+        IRIS, training__optimizer={"type": "adam", "learning_rate": 0.2}, training__epochs=60,
+        training__early_stopping={"monitor": "val_loss", "patience": 4, "restore_best_weights": False},
+    )  # fmt: skip
+    told = list(messages(spec, tmp_path))
+    assert told[-1]["result"]["metrics"]["val_loss"] == series(told, "val_loss")[-1]
+    assert "last_metrics" not in told[-1]["result"]
 
 
 def test_stop_keeps_the_model_of_that_moment(tmp_path: Path) -> None:
@@ -200,6 +213,7 @@ def test_stop_keeps_the_best_model_so_far_where_the_spec_asks_for_the_best(tmp_p
     assert last["reason"] == "stopped_by_user"
     best = int(np.argmin(epochs)) + 1
     assert last["result"]["best_epoch"] == best < 40
+    assert last["result"]["metrics"]["val_loss"] == min(epochs)
     short = trained(changed(spec, training__epochs=best), tmp_path)
     assert last["result"]["weights_sha256"] == short["result"]["weights_sha256"]
 

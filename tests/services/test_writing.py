@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from services.writing import Tokens, continued
+from services.writing import Tokens, continued, windowed
 
 LETTERS = 5
 
@@ -24,18 +24,18 @@ def successor(certainty: float) -> Any:
 
 
 def test_a_certain_network_is_followed_to_the_letter_beyond_its_window() -> None:
-    text = continued(np.array([3], np.int32), 4, successor(1.0), length=12)
+    text = continued(np.array([3], np.int32), windowed(4, successor(1.0)), length=12)
     assert text.tolist() == [(4 + k) % LETTERS for k in range(12)]
 
 
 def test_the_same_prompt_is_continued_in_the_same_way() -> None:
-    one, two = (continued(np.array([0, 1], np.int32), 8, successor(0.5)).tolist() for _ in range(2))
+    one, two = (continued(np.array([0, 1], np.int32), windowed(8, successor(0.5))).tolist() for _ in range(2))
     assert one == two
 
 
 @pytest.mark.parametrize("warmth", [1.0, 0.5, 0.1])
 def test_symbols_come_as_often_as_their_chances_to_the_power_of_one_over_the_temperature(warmth: float) -> None:
-    text = continued(np.array([0], np.int32), 4, successor(0.6), length=4000, warmth=warmth)
+    text = continued(np.array([0], np.int32), windowed(4, successor(0.6)), length=4000, warmth=warmth)
     hits = np.mean(np.diff(np.append(0, text)) % LETTERS == 1)
     wanted = 0.6 ** (1 / warmth) / (0.6 ** (1 / warmth) + 4 * 0.1 ** (1 / warmth))
     assert hits == pytest.approx(wanted, abs=0.03)
