@@ -11,15 +11,19 @@ from typing import Any
 
 from services.datasets.base import Source
 from services.datasets.splits import Split
+from services.datasets.uploaded.arrays import Arrays
 from services.datasets.uploaded.kind import Survey, Uploaded
+from services.datasets.uploaded.pictures import Pictures
 from services.datasets.uploaded.recognise import recognise
+from services.datasets.uploaded.recordings import Recordings
 from services.datasets.uploaded.table import Table
 from services.errors import DataError, Invalid
 from services.names import lookup
 
 __all__ = ["KINDS", "Survey", "Uploaded", "recognise", "source", "survey"]
 
-KINDS: Mapping[str, type[Uploaded]] = MappingProxyType({kind.kind: kind for kind in (Table,)})
+_KINDS: tuple[type[Uploaded], ...] = (Table, Pictures, Recordings, Arrays)
+KINDS: Mapping[str, type[Uploaded]] = MappingProxyType({kind.kind: kind for kind in _KINDS})
 """Every kind by its name; `docs` says what it is, `options_type` what a job may say about it."""
 
 MAX_COMPARED_VALUES = 2**27
