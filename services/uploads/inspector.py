@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, Final, NoReturn, final
 
 from services.errors import Invalid, Mistake, NotDownloaded, Unavailable
@@ -55,7 +55,7 @@ class Inspector:
             self._end(child)
         if late or child.returncode != 0:
             _died(child.returncode, late, limits, words)
-        return _answer(said.replace(called[0].encode(), called[1].encode()) if called else said)
+        return answered(json.loads(said), called)
 
     def stop(self) -> None:
         """End every child; who waits for one is told that the service is going down."""
@@ -125,16 +125,21 @@ def _listen(child: subprocess.Popen[bytes], limits: Limits) -> tuple[bytes, str,
     return bytes(said), words.decode(errors="replace"), None
 
 
-def _answer(said: bytes) -> dict[str, Any]:
-    answer: dict[str, Any] = json.loads(said)
+def answered(answer: Mapping[str, Any], called: tuple[str, str] | None = None) -> dict[str, Any]:
+    """What was found; Invalid or NotDownloaded where the answer is a refusal."""
     if (refused := answer.get("refused")) is None:
         found: dict[str, Any] = answer["found"]
         return found
+    message, hint = (_renamed(refused.get(part), called) for part in ("message", "hint"))
     if refused["code"] == NotDownloaded.code:
-        raise NotDownloaded(refused["message"], hint=refused.get("hint"))
-    if refused.get("mistakes"):
-        raise Invalid([Mistake(**mistake) for mistake in refused["mistakes"]])
-    raise refusal(refused["code"], refused["message"], refused.get("hint"))
+        raise NotDownloaded(message, hint=hint)
+    if mistakes := [Mistake(**mistake) for mistake in refused.get("mistakes") or ()]:
+        raise Invalid([replace(m, message=_renamed(m.message, called) or m.message) for m in mistakes])
+    raise refusal(refused["code"], message or "It is refused.", hint)
+
+
+def _renamed(text: str | None, called: tuple[str, str] | None) -> str | None:
+    return text.replace(*called) if text and called else text
 
 
 def refusal(code: str, message: str, hint: str | None = None) -> Invalid:
