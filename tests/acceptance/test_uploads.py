@@ -84,7 +84,7 @@ def zygotes() -> set[int]:
 
 def api_of(stack: Stack) -> int:
     """The process id of the stack's API."""
-    return next(child.pid for child in stack.children if child.name == "API")
+    return next(child.pid for child in stack.children if child.name == "api")
 
 
 def peak(pid: int) -> int:
