@@ -16,13 +16,15 @@ from services.datasets.uploaded.kind import Survey, Uploaded
 from services.datasets.uploaded.pictures import Pictures
 from services.datasets.uploaded.recognise import recognise
 from services.datasets.uploaded.recordings import Recordings
+from services.datasets.uploaded.series import Series
 from services.datasets.uploaded.table import Table
+from services.datasets.uploaded.texts import Texts
 from services.errors import DataError, Invalid
 from services.names import lookup
 
 __all__ = ["KINDS", "Survey", "Uploaded", "recognise", "source", "survey"]
 
-_KINDS: tuple[type[Uploaded], ...] = (Table, Pictures, Recordings, Arrays)
+_KINDS: tuple[type[Uploaded], ...] = (Table, Series, Pictures, Recordings, Texts, Arrays)
 KINDS: Mapping[str, type[Uploaded]] = MappingProxyType({kind.kind: kind for kind in _KINDS})
 """Every kind by its name; `docs` says what it is, `options_type` what a job may say about it."""
 

@@ -15,19 +15,19 @@ MAX_BYTES = 2 * 2**30
 """Bytes of a CSV file."""
 MAX_COLUMNS = 2_048
 """Columns of a CSV file."""
-MAX_CELL = 100_000
-"""Characters of a cell."""
+MAX_CELL = 131_072
+"""Characters of a cell: what the csv module reads."""
 MAX_LINE = 2**20
 """Characters of a line."""
 MAX_RECORD = 4 * 2**20
 """Characters of a row that goes on over several lines."""
 MAX_NAME = 128
 """Characters of a column's name."""
-_BATCH_CELLS = 500_000
+_BATCH_CELLS, _BATCH_ROWS = 500_000, 20_000
 _SNIFFED_LINES, _SNIFFED_BYTES = 100, 2**16
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 _BOMS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16", b"\x00\x00\xfe\xff": "UTF-32"}
-SAVE_AS = 'Save it as "CSV UTF-8" and upload it again.'
+SAVE_AS = "Save it as UTF-8 and upload it again."
 
 
 @final
@@ -73,7 +73,7 @@ class Sheet:
 
     def batches(self) -> Iterator[Batch]:
         """All rows below the header; DataError names the line that is no row."""
-        most = max(1, _BATCH_CELLS // len(self.header))
+        most = max(1, min(_BATCH_ROWS, _BATCH_CELLS // len(self.header)))
         rows: list[list[str]] = []
         lines: list[int] = []
         with _opened(self.file) as stream:
@@ -114,23 +114,24 @@ def beginning(file: Path) -> str:
 
 def recognised(head: str) -> str | None:
     """The delimiter under which the first rows have the same number of cells, more than one; None where none is."""
-    found = {delimiter: _widths(head, delimiter) for delimiter in DELIMITERS}
-    several = {delimiter: widths for delimiter, widths in found.items() if widths and widths[0] > 1}
+    found = {delimiter: widths(head, delimiter) for delimiter in DELIMITERS}
+    several = {delimiter: cells for delimiter, cells in found.items() if cells and cells[0] > 1}
     return max(several, key=lambda d: (len(set(several[d])) == 1, several[d][0]), default=None)
 
 
-def _widths(head: str, delimiter: str) -> list[int]:
-    widths: list[int] = []
+def widths(head: str, delimiter: str) -> list[int]:
+    """The number of cells of each of the first rows, up to one that cannot be read."""
+    found: list[int] = []
     try:
         for row in csv.reader(head.splitlines(keepends=True), delimiter=delimiter, strict=True):
-            widths.append(len(row))
-            if len(widths) == _SNIFFED_LINES:
+            found.append(len(row))
+            if len(found) == _SNIFFED_LINES:
                 break
     except csv.Error:
         pass
-    while widths and not widths[-1]:
-        widths.pop()
-    return widths
+    while found and not found[-1]:
+        found.pop()
+    return found
 
 
 def _opened(file: Path) -> TextIO:
@@ -188,8 +189,6 @@ def _whole(records: Iterator[tuple[int, list[str]]], width: int) -> Iterator[tup
         if len(row) != width:
             hint = f"The header has {width} cells; give every row as many. An empty cell is a missing value."
             raise DataError(f"Line {line:,} has {len(row)} cells instead of {width}.", hint=hint)
-        if max(map(len, row)) > MAX_CELL:
-            raise DataError(f"Line {line:,} has a cell of more than {MAX_CELL:,} characters.", hint="Shorten it.")
         yield line, row
 
 

@@ -257,7 +257,7 @@ def _encoder(column: Mapping[str, Any], options: TableOptions) -> Column | Momen
             return Column(name, method=method)
         case "date":
             return Moment(name, column["clock"], method=method)
-    values = list(column["values"])
+    values = sorted(column["values"], key=lambda value: (-column["values"][value], value))
     if len(values) > options.categories:
         return Column(name, tuple(values[: options.categories - 1]), other=True)
     return Column(name, tuple(sorted(values)))
@@ -266,7 +266,8 @@ def _encoder(column: Mapping[str, Any], options: TableOptions) -> Column | Momen
 def _classes(target: Mapping[str, Any]) -> dict[str, int]:
     """How many rows each class has, in the order of their numbers: by value, or by the alphabet."""
     values: dict[str, int] = target["values"]
-    return dict(values) if target["type"] == "number" else dict(sorted(values.items()))
+    number = target["type"] == "number"
+    return dict(sorted(values.items(), key=lambda item: (int(item[0]) if number else 0, item[0])))
 
 
 def _records(rows: int, encoding: TableEncoding) -> Array:
