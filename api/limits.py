@@ -95,8 +95,11 @@ class BodyLimit:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
-        if scope["type"] != "http" or is_streamed(scope):
+        if scope["type"] != "http":
             await self.app(scope, receive, send)
+            return
+        if is_streamed(scope):
+            await self.app(scope, *hanging_up(receive, send))
             return
         try:
             body = await self.read(scope, receive)
@@ -132,6 +135,24 @@ class BodyLimit:
 def is_streamed(scope: Scope) -> bool:
     """Whether the body of this request is a file for a route that takes it piece by piece."""
     return scope["method"] == "PUT" and _STREAMED.fullmatch(scope["path"]) is not None
+
+
+def hanging_up(receive: Receive, send: Send) -> tuple[Receive, Send]:
+    """The same two; who is answered before the whole body was read is told that the connection closes, so that the rest
+    need not come."""
+    unread = [True]
+
+    async def heard() -> Message:
+        message = await receive()
+        unread[0] = message.get("more_body", False)
+        return message
+
+    async def said(message: Message) -> None:
+        if message["type"] == "http.response.start" and unread[0]:
+            MutableHeaders(scope=message)["Connection"] = "close"
+        await send(message)
+
+    return heard, said
 
 
 def replay(body: bytes, receive: Receive) -> Receive:
