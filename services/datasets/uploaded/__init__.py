@@ -45,7 +45,9 @@ def survey(file: Path, kind: str | None = None) -> Survey:
         found.report["split"] = _compared(made)
     except Invalid as error:
         first = error.mistakes[0]
-        raise DataError(f"{first.message[:1].upper()}{first.message[1:]}.", hint=first.hint) from error
+        raise DataError(
+            f"{first.message[:1].upper()}{first.message[1:]}.", hint=first.hint or "Upload more rows."
+        ) from error
     except OSError as error:
         raise DataError(f"The file cannot be read: {error}.", hint="Upload it again.") from error
     return found

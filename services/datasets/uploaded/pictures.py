@@ -118,6 +118,7 @@ def decoded(data: bytes) -> "Image":
     """The (first) picture of a file, upright; Unreadable says why there is none."""
     from PIL import Image, ImageOps
 
+    Image.MAX_IMAGE_PIXELS = MAX_PIXELS
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -128,6 +129,8 @@ def decoded(data: bytes) -> "Image":
             return ImageOps.exif_transpose(picture)
     except Unreadable:
         raise
+    except Image.DecompressionBombError as error:
+        raise Unreadable(f"it has far more than {MAX_PIXELS:,} pixels") from error
     except Exception as error:  # A decoder may stumble over foreign bytes in any way; the file is broken then.
         raise Unreadable(f"it is no good picture ({type(error).__name__}: {str(error)[:120]})") from error
 

@@ -30,10 +30,10 @@ _LONGEST_WINDOW, _LONGEST_GAP, _SHOWN_STEPS = 96, 1_000, 50
 @final
 @dataclass(frozen=True)
 class SeriesOptions(Options):
-    """`window` steps of `target` (by default the last column that changes) and of the `covariates` are seen, and the next
-    `horizon` steps of the target are forecast, from every `stride`th step of the train part. By default the window is
-    96 steps, or an eighth of a short series. `scaled`: in standard deviations of the train part; else in the units of
-    the file. `season`: steps after which the series repeats, which makes a forecast to beat; by default a day, week
+    """`window` steps of `target` (by default the last column that changes) and of the `covariates` are seen, and the
+    next `horizon` steps of the target are forecast, from every `stride`th step of the train part. By default the window
+    is 96 steps, or an eighth of a short series. `scaled`: in standard deviations of the train part; else in the units
+    of the file. `season`: steps after which the series repeats, which makes a forecast to beat; by default a day, week
     or year where the steps are hours, days or months. `gaps`: missing steps are an `error`, or up to `longest_gap` of
     them in a row are filled by a straight line (`interpolate`)."""
 

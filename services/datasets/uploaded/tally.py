@@ -106,7 +106,7 @@ class Column:
         if kind == "date":
             found["clock"] = self.clock
         flags = self._flags(kind)
-        return found | {"values": None if "id_like" in flags else values, "flags": flags}
+        return found | {"values": None if "id_like" in flags and kind == "number" else values, "flags": flags}
 
     def _type(self) -> cells.Type:
         present = self.rows - self.missing
