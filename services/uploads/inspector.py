@@ -19,6 +19,7 @@ from services.uploads.limits import Limits
 log = logging.getLogger("trainyard.uploads")
 
 CHILD: Final = (sys.executable, "-m", "services.uploads.child")
+MEND: Final = "Mend the file, or take that part out of it, and send it again."
 _CHUNK: Final = 1 << 16
 _LAST_WORDS: Final = 4000
 _ENVIRONMENT: Final = ("PATH", "PYTHONPATH", "LANG", "LC_ALL", "HOME", "TMPDIR", "TZ", "SSL_CERT_FILE")
@@ -135,7 +136,7 @@ def answered(answer: Mapping[str, Any], called: tuple[str, str] | None = None) -
         raise NotDownloaded(message, hint=hint)
     if mistakes := [Mistake(**mistake) for mistake in refused.get("mistakes") or ()]:
         raise Invalid([replace(m, message=_renamed(m.message, called) or m.message) for m in mistakes])
-    raise refusal(refused["code"], message or "It is refused.", hint)
+    raise refusal(refused["code"], message or "It is refused.", hint or MEND)
 
 
 def _renamed(text: str | None, called: tuple[str, str] | None) -> str | None:

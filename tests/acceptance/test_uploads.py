@@ -58,28 +58,20 @@ def on(upload: str, epochs: int) -> dict[str, Any]:
     }
 
 
-def trainer_of(parents: set[int]) -> int | None:
-    """The process id of a trainer: a child of one of the zygotes `parents`."""
+def trainer_of(stack: Stack) -> int | None:
+    """The process id of the trainer that this stack's worker runs: a fork of a zygote among its descendants."""
+    parents, ours = dict[int, int](), {next(child.pid for child in stack.children if child.name == "worker")}
+    zygotes = set[int]()
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-        except OSError:
-            continue
-        if parent in parents:
-            return int(folder.name)
-    return None
-
-
-def zygotes() -> set[int]:
-    """Process ids of all zygotes on this machine."""
-    found = set()
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
+            parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
             if b"workers.zygote" in (folder / "cmdline").read_bytes():
-                found.add(int(folder.name))
+                zygotes.add(int(folder.name))
         except OSError:
             continue
-    return found
+    while more := {pid for pid, parent in parents.items() if parent in ours} - ours:
+        ours |= more
+    return next((pid for pid in ours & zygotes if parents[pid] in zygotes), None)
 
 
 def api_of(stack: Stack) -> int:
@@ -133,15 +125,14 @@ def test_a_killed_trainer_goes_on_with_the_upload_and_a_damaged_file_is_noticed(
     file = tmp_path / "flowers.csv"
     file.write_bytes(flowers(200, seed=3))
     upload = client.upload(file, "killed")
-    known = zygotes()
-    victim = client.submit(on(upload.id, epochs=20_000)).id
-    until(lambda: client.get(victim).checkpoint_step)
-    pid = until(lambda: trainer_of(known))
+    victim = client.submit(on(upload.id, epochs=100_000)).id
+    pid = until(lambda: trainer_of(stack))
+    before = until(lambda: client.get(victim).checkpoint_step)
     os.kill(pid, signal.SIGKILL)
-    until(lambda: client.get(victim).attempt == 2 and client.get(victim).phase == "training")
+    until(lambda: (job := client.get(victim)).attempt == 2 and job.step > before)
     client.stop(victim)
     job = finished(client, victim)
-    assert (job.state, job.attempt) == ("succeeded", 2)
+    assert (job.state, job.reason, job.attempt) == ("succeeded", "stopped_by_user", 2)
 
     (stored,) = stack.children[0].log.parents[1].glob("artifacts/*/uploads/*")
     stored.write_bytes(flowers(200, seed=4))

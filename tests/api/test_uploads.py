@@ -15,6 +15,7 @@ from services.settings import Settings
 from services.uploads.desk import Desk
 from services.uploads.inspector import Inspector
 from tests.api.stage import House, iris
+from tests.services.uploaded.hostile import hostile_files
 from tests.services.uploads_at_hand import Here, flowers
 
 CSV = flowers()
@@ -82,6 +83,22 @@ def test_a_real_child_refuses_with_a_reason_and_nothing_is_left(house: House, us
     assert mistake["hint"]
     assert ".part" not in answer.text
     assert files(house) == []
+
+
+def test_every_hostile_file_is_refused_with_a_reason_and_leaves_nothing(
+    house: House, here: Here, user: TestClient
+) -> None:
+    hostile = hostile_files()
+    assert len(hostile) >= 10
+    for name, data in hostile.items():
+        answer = user.put(PATH, content=data)
+        assert answer.status_code in {413, 422}, name
+        assert answer.headers["content-type"] == "application/problem+json"
+        problem = answer.json()
+        (reason,) = problem["errors"] or [problem | {"message": problem["detail"]}]
+        assert reason["message"], name
+        assert reason["hint"], name
+        assert files(house) == [], name
 
 
 def test_the_same_content_again_changes_nothing(house: House, here: Here, user: TestClient) -> None:
