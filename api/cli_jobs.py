@@ -1,4 +1,4 @@
-"""Commands about jobs, models and data sets; all of them talk to a server."""
+"""Commands about jobs and models; all of them talk to a server."""
 
 import json
 from pathlib import Path
@@ -14,8 +14,6 @@ from services import drawing
 from services.jobs import JobState
 
 app = typer.Typer()
-datasets_app = typer.Typer(help="Built-in data sets.", no_args_is_help=True)
-app.add_typer(datasets_app, name="datasets")
 
 
 @app.command()
@@ -188,21 +186,3 @@ def download(
     with session.connected() as client:
         file = client.download(known(client, id), name, output or Path(Path(name).name))
     emit({"file": str(file), "size": file.stat().st_size}) if as_json else out.print(str(file), markup=False)
-
-
-@datasets_app.command("list")
-def list_datasets(as_json: AsJson = False) -> None:
-    """List the built-in data sets."""
-    with session.connected() as client:
-        cards = client.datasets()
-    rows = [(c.name, c.kind, console.cell(c.input_shape), ", ".join(c.tasks), c.train, c.test, c.title) for c in cards]
-    columns = ("name", "kind", "input", "tasks", "train", "test", "title")
-    emit(cards) if as_json else out.print(console.table(columns, rows))
-
-
-@datasets_app.command("show")
-def show_dataset(name: str, as_json: AsJson = False) -> None:
-    """Describe a data set."""
-    with session.connected() as client:
-        card = client.dataset(name)
-    emit(card) if as_json else console.print_tree(card.model_dump(mode="json"))

@@ -9,7 +9,7 @@ with Client("http://127.0.0.1:8000", "ty_…") as trainyard:
 import contextlib
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar, final
 from urllib.parse import quote
@@ -17,9 +17,8 @@ from urllib.parse import quote
 import httpx2
 from pydantic import BaseModel, ValidationError
 
+from api.dataset_schemas import DatasetOut, DatasetPage, DatasetRow, ReportOut, SampleList, SampleOut
 from api.schemas import (
-    CardList,
-    CardOut,
     EventOut,
     JobOut,
     JobPage,
@@ -41,6 +40,8 @@ Answer = TypeVar("Answer", bound=BaseModel)
 
 PATIENCE_SECONDS = 30.0
 LOADING_SECONDS = 300.0  # a server that predicts for the first time compiles kernels
+READING_SECONDS = 1800.0  # a server reads an uploaded file wholly before it answers
+PIECE = 1 << 18
 SILENCE_SECONDS = 45.0  # the server pings every 15 s, so a longer silence is a dead connection
 AWAY = (502, 503, 504)  # a server that starts again, or a proxy in front of it
 TRIES, FIRST_PAUSE, LONGEST_PAUSE = 8, 0.2, 5.0
@@ -203,13 +204,47 @@ class Client:
                 out.writelines(answer.iter_bytes())
         return fresh.replace(file)
 
-    def datasets(self) -> Sequence[CardOut]:
-        """Every built-in data set."""
-        return self._ask(CardList, "GET", "/v1/datasets").items
+    def datasets(self) -> Iterator[DatasetRow]:
+        """Your uploads, newest first, then the built-in data sets, page by page."""
+        cursor: str | None = None
+        while True:
+            page = self._ask(DatasetPage, "GET", "/v1/datasets", params=given({"limit": 200, "cursor": cursor}))
+            yield from page.items
+            if (cursor := page.next_cursor) is None:
+                return
 
-    def dataset(self, name: str) -> CardOut:
-        """One data set."""
-        return self._ask(CardOut, "GET", f"/v1/datasets/{name}")
+    def dataset(self, name: str) -> DatasetOut:
+        """One data set, by name or by an upload's id."""
+        return self._ask(DatasetOut, "GET", f"/v1/datasets/{name}")
+
+    def upload(
+        self, file: Path, name: str, *, kind: str | None = None, progress: Callable[[int, int], None] | None = None
+    ) -> DatasetOut:
+        """Bring a data set; `progress` hears how many bytes of how many have been sent. The same content again under
+        the same name is the same upload."""
+        size = file.stat().st_size
+        return self._ask(
+            DatasetOut,
+            "PUT",
+            f"/v1/datasets/{name}",
+            params=given({"kind": kind}),
+            content=pieces(file, size, progress),
+            headers={"Content-Type": "application/octet-stream", "Content-Length": str(size)},
+            timeout=httpx2.Timeout(PATIENCE_SECONDS, read=READING_SECONDS),
+        )
+
+    def remove_dataset(self, name: str) -> None:
+        """Forget an upload and free its disk space."""
+        self._send("DELETE", f"/v1/datasets/{name}")
+
+    def report(self, name: str, **query: Any) -> ReportOut:
+        """What to know before training; `query`: the data set's options, and `train`, `validation`, `test`, `seed`."""
+        path = f"/v1/datasets/{name}/report"
+        return self._ask(ReportOut, "GET", path, params=given(query), timeout=READING_SECONDS)
+
+    def samples(self, name: str) -> Sequence[SampleOut]:
+        """Up to a dozen rows to look at."""
+        return self._ask(SampleList, "GET", f"/v1/datasets/{name}/samples", timeout=READING_SECONDS).items
 
     def workers(self) -> Sequence[WorkerOut]:
         """Workers seen lately."""
@@ -247,6 +282,17 @@ def body(spec: str | Mapping[str, Any], headers: Mapping[str, str]) -> dict[str,
     if isinstance(spec, str):
         return {"content": spec.encode(), "headers": {**headers, "Content-Type": "application/yaml"}}
     return {"json": dict(spec), "headers": dict(headers)}
+
+
+def pieces(file: Path, size: int, progress: Callable[[int, int], None] | None) -> Iterator[bytes]:
+    """The bytes of a file, told on as they go."""
+    sent = 0
+    with file.open("rb") as source:
+        while piece := source.read(PIECE):
+            yield piece
+            sent += len(piece)
+            if progress is not None:
+                progress(sent, size)
 
 
 def given(query: Mapping[str, Any]) -> dict[str, Any]:

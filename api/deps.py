@@ -1,5 +1,6 @@
 """What routes ask for: the record, the caller and what the caller may do. Nothing here is open unless it is listed."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Annotated, Final, Literal, TypeAlias, final
 
@@ -18,6 +19,7 @@ from services.fleet import Fleet
 from services.jobs import Job, JobStore
 from services.keys import Key, KeyStore
 from services.settings import Settings
+from services.uploads.desk import Desk
 
 Scope: TypeAlias = Literal["read", "submit", "cancel", "admin"]
 
@@ -45,6 +47,8 @@ class Record:
     stream: Stream
     bells: Bells
     measures: Measures
+    desk: Desk
+    inspections: ThreadPoolExecutor
 
 
 def opened(request: Request) -> Record:

@@ -22,6 +22,7 @@ SAFE_HEADERS: Final = {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 
+_STREAMED = re.compile(r"/v1/datasets/[^/]+")
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # An unterminated string swallows the rest, so that every byte is looked at once.
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.?)*+"?', re.DOTALL)
@@ -84,7 +85,10 @@ class AllowedHosts:
 
 @final
 class BodyLimit:
-    """Reads the body up to `limit` bytes before the application sees it: 413 beyond, 422 for JSON nested too deeply."""
+    """Reads the body up to `limit` bytes before the application sees it: 413 beyond, 422 for JSON nested too deeply.
+
+    A file that is uploaded passes by unread: its route counts the bytes while they stream in.
+    """
 
     def __init__(self, app: ASGIApp, limit: int) -> None:
         self.app, self.limit = app, limit
@@ -93,6 +97,9 @@ class BodyLimit:
         """Serve one connection."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
+            return
+        if is_streamed(scope):
+            await self.app(scope, *hanging_up(receive, send))
             return
         try:
             body = await self.read(scope, receive)
@@ -123,6 +130,29 @@ class BodyLimit:
             if size > self.limit:
                 return None
         return b"".join(chunks)
+
+
+def is_streamed(scope: Scope) -> bool:
+    """Whether the body of this request is a file for a route that takes it piece by piece."""
+    return scope["method"] == "PUT" and _STREAMED.fullmatch(scope["path"]) is not None
+
+
+def hanging_up(receive: Receive, send: Send) -> tuple[Receive, Send]:
+    """The same two; who is answered before the whole body was read is told that the connection closes, so that the rest
+    need not come."""
+    unread = [True]
+
+    async def heard() -> Message:
+        message = await receive()
+        unread[0] = message.get("more_body", False)
+        return message
+
+    async def said(message: Message) -> None:
+        if message["type"] == "http.response.start" and unread[0]:
+            MutableHeaders(scope=message)["Connection"] = "close"
+        await send(message)
+
+    return heard, said
 
 
 def replay(body: bytes, receive: Receive) -> Receive:

@@ -8,6 +8,7 @@ import contextlib
 import signal
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
 from types import FrameType
 from typing import Any
@@ -32,9 +33,14 @@ from services.jobs import JobStore
 from services.keys import KeyStore
 from services.settings import Settings, get_settings
 from services.sql.engine import migrate, open_engine
+from services.uploads.desk import Desk
+from services.uploads.folder import UploadFolder
+from services.uploads.store import UploadStore
 from workers.doorbell import ring as ring_doorbell
 
 ANYWHERE = frozenset({"0.0.0.0", "::", ""})
+INSPECTIONS = 2
+"""Child processes at once that read uploads; further requests wait for their turn."""
 DRAIN_SECONDS = 3
 """For `uvicorn --timeout-graceful-shutdown`: open event streams would otherwise keep the server from ending."""
 
@@ -86,6 +92,8 @@ async def _lifespan(
         with contextlib.suppress(asyncio.CancelledError):
             await poller
         await asyncio.to_thread(record.bells.stop)
+        record.desk.inspector.stop()
+        record.inspections.shutdown(cancel_futures=True)
         record.jobs.engine.dispose()
 
 
@@ -122,6 +130,8 @@ def open_record(settings: Settings, measures: Measures, ring: Callable[[str], ob
     keys.ensure_admin(settings.data_dir)
     settings.artifacts_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     artifacts = ArtifactStore(settings.artifacts_dir)
+    desk = Desk(UploadStore(engine), UploadFolder(settings.artifacts_dir), settings.datasets_dir)
+    desk.folder.sweep(desk.store.files)
     return Record(
         settings=settings,
         jobs=jobs,
@@ -132,6 +142,8 @@ def open_record(settings: Settings, measures: Measures, ring: Callable[[str], ob
         stream=Stream(jobs),
         bells=Bells(jobs, ring),
         measures=measures,
+        desk=desk,
+        inspections=ThreadPoolExecutor(INSPECTIONS, "inspection"),
     )
 
 

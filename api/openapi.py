@@ -21,7 +21,8 @@ ABOUT: Final = (
 TAGS: Final = [
     {"name": "jobs", "description": "Submit, watch, stop and delete training jobs."},
     {"name": "models", "description": "What a finished job leaves: ask it, or take it away."},
-    {"name": "catalog", "description": "What a spec may contain, and the data sets there are."},
+    {"name": "catalog", "description": "What a spec may contain."},
+    {"name": "data sets", "description": "Those built in, and those you bring: send a file, read the report, train."},
     {"name": "fleet", "description": "Workers and the queue."},
     {"name": "health", "description": "For orchestrators and monitoring."},
 ]
@@ -76,6 +77,13 @@ def json_body(name: str, example: Any) -> dict[str, Any]:
     """`openapi_extra` of a route that takes the component `name` as JSON."""
     content = {"application/json": {"schema": {"$ref": f"{_COMPONENTS}{name}"}, "example": example}}
     return {"requestBody": {"required": True, "content": content}}
+
+
+def file_body(description: str) -> dict[str, Any]:
+    """`openapi_extra` of a route that takes a file as it is."""
+    schema = {"type": "string", "format": "binary"}
+    content = {"application/octet-stream": {"schema": schema}}
+    return {"requestBody": {"required": True, "description": description, "content": content}}
 
 
 def document(app: FastAPI, job_schema: dict[str, Any]) -> dict[str, Any]:

@@ -114,7 +114,7 @@ class JobRow(Shape):
     def of(cls, job: Job, **more: object) -> Self:
         """From the record's job."""
         dataset = job.spec.get("dataset")
-        name = dataset.get("name") if isinstance(dataset, dict) else None
+        name = dataset.get("name") or job.outline.get("dataset") if isinstance(dataset, dict) else None
         return cls.model_validate(
             {f: getattr(job, f) for f in cls.model_fields if hasattr(job, f)}
             | {"labels": list(job.labels), "task": job.spec.get("task"), "dataset": name}
@@ -250,36 +250,6 @@ class PlanOut(BaseModel):
     estimate: EstimateOut | None = Field(description="Missing until a job of yours has finished.")
     workers: list[str] = Field(description="Ids of the workers that this job fits.")
     queue: QueueOut
-
-
-@final
-class CardOut(Shape):
-    """A data set."""
-
-    name: str
-    title: str
-    kind: str
-    tasks: list[str]
-    input_shape: list[int]
-    classes: list[str] | None
-    target_names: list[str]
-    train: int
-    test: int
-    description: str
-    source: str
-    license: str
-    download_bytes: int
-    parts: str
-    features: list[str] | None
-    input_dtype: str = Field(description="int32 where the rows are symbols, such as words or characters.")
-    vocabulary: int | None = Field(description="Symbols are whole numbers below it.")
-
-
-@final
-class CardList(BaseModel):
-    """Every built-in data set."""
-
-    items: list[CardOut]
 
 
 @final

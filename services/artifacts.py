@@ -28,13 +28,13 @@ class ArtifactStore:
 
     def attempt_folder(self, tenant: str, job: str, attempt: int) -> Path:
         """The (existing, private) folder one attempt writes into."""
-        folder = self.folder / _plain(tenant) / _plain(job) / f"a{int(attempt)}"
+        folder = self.folder / plain(tenant) / plain(job) / f"a{int(attempt)}"
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         return folder
 
     def path_for(self, tenant: str, job: str, attempt: int, name: str) -> Path:
         """Where an attempt's file lies; names are ours (letters, digits, `._-`), never a client's."""
-        return self.attempt_folder(tenant, job, attempt) / _plain(name)
+        return self.attempt_folder(tenant, job, attempt) / plain(name)
 
     def relative(self, path: Path | str) -> str:
         """The text form of a path inside the folder, as rows keep it; Invalid outside."""
@@ -53,10 +53,10 @@ class ArtifactStore:
         if path.exists():
             raise Conflict(f"{path.name} is already there; artifacts are never overwritten.")
         fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-        with _space(), _gone_on_failure(fresh):
+        with disk_space(), _gone_on_failure(fresh):
             described = _write(fresh, [data] if isinstance(data, bytes) else data)
             fresh.replace(path)
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
         return described
 
     def publish(self, tenant: str, job: str, attempt: int, name: str, data: bytes | Iterable[bytes]) -> Artifact:
@@ -82,7 +82,7 @@ class ArtifactStore:
 
     def remove(self, tenant: str, job: str) -> int:
         """Delete everything of a job; returns the bytes freed."""
-        folder = self.folder / _plain(tenant) / _plain(job)
+        folder = self.folder / plain(tenant) / plain(job)
         freed = sum(file.lstat().st_size for file in folder.rglob("*") if not file.is_dir())
         shutil.rmtree(folder, ignore_errors=True)
         return freed
@@ -92,7 +92,7 @@ class ArtifactStore:
         self.resolve(path).unlink(missing_ok=True)
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
     """A name that can be nothing but one step of a path."""
     if _NAME.fullmatch(name) is None:
         raise Invalid([Mistake("name", "bad_name", f"{name!r} is no artifact name", "Letters, digits and . _ - only.")])
@@ -111,7 +111,7 @@ def _write(path: Path, chunks: Iterable[bytes]) -> tuple[str, int]:
     return digest.hexdigest(), size
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make a rename survive a power cut."""
     handle = os.open(folder, os.O_RDONLY)
     try:
@@ -131,7 +131,7 @@ def _gone_on_failure(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _space() -> Iterator[None]:
+def disk_space() -> Iterator[None]:
     """A full disk in our own words."""
     try:
         yield

@@ -88,6 +88,13 @@ class NotFinished(Conflict):
 
 
 @final
+class NotDownloaded(Conflict):
+    """The data set has not been downloaded yet."""
+
+    code = "not_downloaded"
+
+
+@final
 class Unauthorized(TrainyardError):
     """The key is missing, unknown, expired or revoked."""
 
@@ -113,6 +120,13 @@ class Unavailable(TrainyardError):
     """The database does not answer at the moment; try again shortly."""
 
     code = "unavailable"
+
+
+@final
+class TooLarge(TrainyardError):
+    """What was sent is larger than this server takes."""
+
+    code = "too_large"
 
 
 @final

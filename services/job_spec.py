@@ -7,7 +7,16 @@ from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias
 
 from annotated_types import Ge, Gt, Interval, Le, Lt
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    StringConstraints,
+    model_serializer,
+    model_validator,
+)
 
 from kernels.registry import layers, losses, optimizers
 from services.datasets import STEPS
@@ -95,6 +104,9 @@ class SplitSpec(Section):
     seed: Annotated[int, Ge(0), Lt(2**32)] = 1
 
 
+_ONE_OF = ("name", "upload", "sha256")
+
+
 class DatasetSpec(Section):
     """Which data, how it is split, and what is done to it before the network sees it.
 
@@ -103,13 +115,37 @@ class DatasetSpec(Section):
     Beside these keys a data set may have options of its own, such as the `window` of a series.
     """
 
-    model_config = ConfigDict(**{**STRICT, "extra": "allow"})
+    model_config = ConfigDict(
+        **{**STRICT, "extra": "allow"}, json_schema_extra={"oneOf": [{"required": ["name"]}, {"required": ["upload"]}]}
+    )
 
-    name: Annotated[str, StringConstraints(min_length=1, max_length=128)]
+    name: Annotated[str, StringConstraints(min_length=1, max_length=128)] | None = Field(
+        default=None, description="A built-in data set; exactly one of name and upload is given."
+    )
+    upload: Annotated[str, StringConstraints(min_length=1, max_length=128)] | None = Field(
+        default=None, description="An upload of your own, by id (ds_…) or name."
+    )
+    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = Field(
+        default=None, description="What the upload's content must be; a posted job has it filled in."
+    )
     split: SplitSpec = SplitSpec()
     train_fraction: Annotated[float, Gt(0), Le(1)] = 1.0
     preprocessing: Annotated[list[Preprocessing], Field(max_length=16)] = []
     noise: AnyNoise | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.name is None) == (self.upload is None):
+            raise ValueError("give either name (a built-in data set) or upload (one of your own)")
+        if self.sha256 is not None and self.upload is None:
+            raise ValueError("sha256 belongs to an upload; a built-in data set needs none")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_the_other(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """What does not apply is left out: a resolved spec has a name, or an upload and its content."""
+        found: dict[str, Any] = dump(self)
+        return {key: value for key, value in found.items() if value is not None or key not in _ONE_OF}
 
     @property
     def options(self) -> dict[str, Any]:

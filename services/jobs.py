@@ -100,6 +100,7 @@ class JobStore:
                 return known, False
             intake.check_quota(connection, tenant, self.max_queued)
             source = None if parent_id is None else intake.parent(connection, tenant, parent_id)
+            intake.require_upload(connection, tenant, spec)
             id = intake.add(connection, tenant, spec, outline, parent_id)
             if resume and source is not None:
                 intake.inherit(connection, id, source)

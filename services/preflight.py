@@ -17,6 +17,7 @@ from services import datasets
 from services.datasets import Card, Sizes, Split
 from services.errors import Invalid, Mistake, NotFound
 from services.job_spec import LOSSES, OPTIMIZERS, SCHEDULE_FAMILY, DatasetSpec, JobSpec, NetworkSpec, TrainingSpec
+from services.library import BUILT_IN, Library
 from services.metrics import metric
 from services.outline import Outline, outline
 
@@ -73,6 +74,7 @@ class Preflight:
     def outline(self) -> dict[str, Any]:
         """The plan as JSON: what `validate` answers and the job carries."""
         return {
+            "dataset": self.card.name,
             "input_shape": list(self.network.nodes[0].x.shape[1:]),
             "output_shape": list(self.network.output.shape[1:]),
             "layers": [_layer(node) for node in self.network.nodes],
@@ -104,9 +106,9 @@ def _layer(node: Any) -> dict[str, Any]:
     }
 
 
-def check(spec: JobSpec) -> Preflight:
+def check(spec: JobSpec, library: Library = BUILT_IN) -> Preflight:
     """The preflight of a well-formed spec; Invalid with every mistake."""
-    mistakes, preflight = review(spec.task, spec.dataset, spec.network, spec.training)
+    mistakes, preflight = review(spec.task, spec.dataset, spec.network, spec.training, library=library)
     if mistakes or preflight is None:
         raise Invalid(mistakes)
     return preflight
@@ -119,13 +121,14 @@ def review(
     training: TrainingSpec | None,
     *,
     whole: bool = True,
+    library: Library = BUILT_IN,
 ) -> tuple[list[Mistake], Preflight | None]:
     """Check the sections that are well-formed (None = not) against each other.
 
     Not `whole`: the network breaks off before a layer that is not well-formed. A `training.loss` of None is not either.
     """
     found = _Found()
-    card = found.of(lambda: _card(dataset)) if dataset else None
+    card = found.of(lambda: _card(dataset, library)) if dataset else None
     sizes = found.of(lambda: _sizes(card, dataset)) if card and dataset else None
     if card and dataset:
         found.of(lambda: _pipeline(card, dataset))
@@ -170,11 +173,9 @@ class _Found:
         return None
 
 
-def _card(dataset: DatasetSpec) -> Card:
+def _card(dataset: DatasetSpec, library: Library) -> Card:
     try:
-        return datasets.card(dataset.name, dataset.options)
-    except NotFound as error:
-        raise Invalid([Mistake("dataset.name", "unknown_name", error.message, error.hint)]) from error
+        return datasets.card_of(library.source(dataset), dataset.options)
     except Invalid as error:
         raise Invalid([_with_keys(mistake) for mistake in error.mistakes]) from error
 

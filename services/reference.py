@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from services import families
+from services.datasets.options import schema
+from services.datasets.uploaded import KINDS
 from services.job_spec import (
     DatasetSpec,
     EarlyStoppingSpec,
@@ -38,6 +40,11 @@ _SECTIONS: dict[str, type[Any]] = {
     "resources": ResourcesSpec,
     "reliability": ReliabilitySpec,
 }
+_UPLOADS = """## Data sets of your own: `dataset.upload`
+
+`trainyard datasets add FILE`, or `PUT /v1/datasets/{name}`; then `upload: my-data` in place of `name: …`.
+`GET /v1/datasets/{name}` says which options suit what was sent. The kinds, and the keys that a spec may have for them:
+"""
 _FAMILIES = {
     "layers": "Layers: `network.layers`",
     "activations": "Activations: `activation` of a layer, or a layer of their own",
@@ -57,6 +64,7 @@ def job_spec_page() -> str:
     parts = [_HEAD, *map("\n".join, map(_section, _SECTIONS.items()))]
     parts += ["\n".join(_family(title, found[key])) for key, title in _FAMILIES.items()]
     parts += ["\n".join(_metrics(found["metrics"])), "\n".join(_datasets(found["datasets"]))]
+    parts += ["\n".join(_uploads())]
     return "\n".join(parts)
 
 
@@ -106,6 +114,14 @@ def _datasets(cards: list[dict[str, Any]]) -> Iterator[str]:
         rows = f"{card['rows']['train']:,}, {card['rows']['test']:,}"
         yield f"| `{card['name']}` | {card['title']} | {rows} | {', '.join(card['tasks'])} |"
     yield ""
+
+
+def _uploads() -> Iterator[str]:
+    yield _UPLOADS
+    for name, kind in KINDS.items():
+        keys = [f"`{key}: {_plain(of.get('default'))}`" for key, of in schema(kind.options_type)["properties"].items()]
+        yield from (f"### `{name}`", "", kind.docs, "", " ".join((kind.options_type.__doc__ or "").split()), "")
+        yield from (f"Keys: {', '.join(keys)}.", "")
 
 
 if __name__ == "__main__":

@@ -36,6 +36,8 @@ class Settings(BaseSettings):
     max_queued_per_key: int = Field(1000, ge=0, description="Most jobs one tenant may have queued; 0 means no limit.")
     max_body_bytes: int = Field(1_000_000, gt=0, description="Largest request body in bytes.")
 
+    max_upload_bytes: int = Field(2_147_483_648, gt=0, description="Largest uploaded data set in bytes.")
+
     @field_validator("data_dir", "datasets_dir")
     @classmethod
     def _absolute(cls, path: Path) -> Path:

@@ -23,6 +23,7 @@ from services.job_spec import (
     TrainingSpec,
     job_schema,
 )
+from services.library import BUILT_IN, Library
 from services.metrics import METRICS
 from services.mistakes import mistakes_of
 from services.preflight import review
@@ -30,8 +31,10 @@ from services.preflight import review
 __all__ = ["catalog", "job_schema", "parse_job"]
 
 
-def parse_job(data: Mapping[str, Any] | str) -> JobSpec:
-    """A job spec from a mapping or from YAML text. Invalid carries every mistake: form, names, shapes and sense."""
+def parse_job(data: Mapping[str, Any] | str, library: Library = BUILT_IN) -> JobSpec:
+    """A job spec from a mapping or from YAML text. Invalid carries every mistake: form, names, shapes and sense.
+
+    `library` is what its section `dataset` may refer to; an upload is pinned to its id and content."""
     if isinstance(data, str):
         data = from_yaml(data.encode("utf-8", "surrogatepass"))
     if not isinstance(data, Mapping):
@@ -40,19 +43,19 @@ def parse_job(data: Mapping[str, Any] | str) -> JobSpec:
     try:
         spec = JobSpec.model_validate(data)
     except ValidationError as error:
-        raise Invalid(mistakes_of(error, JobSpec) + _sense(data)) from error
-    mistakes, _ = review(spec.task, spec.dataset, spec.network, spec.training)
+        raise Invalid(mistakes_of(error, JobSpec) + _sense(data, library)) from error
+    mistakes, _ = review(spec.task, spec.dataset, spec.network, spec.training, library=library)
     if mistakes:
         raise Invalid(mistakes)
-    return spec
+    return spec.model_copy(update={"dataset": library.pinned(spec.dataset)})
 
 
-def _sense(data: Mapping[str, Any]) -> list[Mistake]:
+def _sense(data: Mapping[str, Any], library: Library) -> list[Mistake]:
     """What is wrong with the meaning of everything whose form is right."""
     dataset, network, training = (_sound_part(name, data.get(name)) for name in ("dataset", "network", "training"))
     task = data.get("task") if data.get("task") in get_args(JobSpec.model_fields["task"].annotation) else None
     whole = network is not None and len(network.layers) == len(data["network"]["layers"])
-    mistakes, _ = review(task, dataset, network, training, whole=whole)
+    mistakes, _ = review(task, dataset, network, training, whole=whole, library=library)
     return mistakes
 
 

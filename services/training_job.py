@@ -9,7 +9,7 @@ import contextlib
 import os
 import queue
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
@@ -31,10 +31,12 @@ from services.events import Cursor, EpochEnded, Finished, Standing, Started, Win
 from services.export.safetensors import digest, pack, unpack
 from services.foreseen import foreseen
 from services.job_spec import LOSSES, OPTIMIZERS, SCHEDULE_FAMILY, JobSpec
+from services.library import BUILT_IN, Library
 from services.noise import PARTS, Place
 from services.plan import Clipping, Plan, Recipe
 from services.preflight import Preflight, check
 from services.train import Diverged, Rows, evaluate, outputs_of, train
+from services.uploads.library import Handed
 from services.value_report import symbol_report, values_beside
 
 Message = dict[str, Any]
@@ -50,18 +52,20 @@ class OutOfMemory(TrainyardError):
 
 def run(
     spec: dict[str, Any], folder: Path, resume: Path | None, device: str, threads: int, datasets_dir: Path,
-    stop: Callable[[], bool],
+    stop: Callable[[], bool], upload: Mapping[str, Any] | None = None,
 ) -> Iterator[Message]:  # fmt: skip
     """Train a resolved spec, writing only into `folder`; `resume` is a checkpoint of an earlier attempt.
 
-    `stop()` says whether to finish now and keep the model. Raises DataError, Invalid, OutOfMemory or StorageFull; a run
-    whose cost is no longer finite ends in a `failed` message with the reason `diverged`.
+    `upload` is the uploaded data set that the spec names, if it names one. `stop()` says whether to finish now and keep
+    the model. Raises DataError, Invalid, OutOfMemory or StorageFull; a run whose cost is no longer finite ends in a
+    `failed` message with the reason `diverged`.
     """
     job = JobSpec.model_validate(spec)
-    preflight = check(job)
+    library = BUILT_IN if upload is None else Handed.of(upload)
+    preflight = check(job, library)
     _refuse_what_cannot_fit(preflight, device)
     yield {"type": "phase", "phase": "loading"}
-    dataset = yield from _load(job, datasets_dir)
+    dataset = yield from _load(job, library, datasets_dir)
     yield {"type": "phase", "phase": "compiling"}
     workshop = _Workshop(job, preflight, dataset, open_backend(device, threads), folder)
     standing = workshop.begin(resume)
@@ -113,14 +117,16 @@ def _refuse_what_cannot_fit(preflight: Preflight, device: str) -> None:
         raise OutOfMemory(message, hint="Take fewer units or filters, pool earlier, or choose a smaller batch_size.")
 
 
-def _load(job: JobSpec, datasets_dir: Path) -> Generator[Message, None, Dataset]:
+def _load(job: JobSpec, library: Library, datasets_dir: Path) -> Generator[Message, None, Dataset]:
     """The data set, loaded beside this generator so that a download can be followed (and is not taken for a hang)."""
     arrived: queue.SimpleQueue[tuple[str, int, int]] = queue.SimpleQueue()
+    if isinstance(library, Handed):
+        library.verify()
     split = Split(**job.dataset.split.model_dump())
     steps = [step.model_dump() for step in job.dataset.preprocessing]
     with ThreadPoolExecutor(1, "load") as beside:
         loading = beside.submit(
-            datasets.load, job.dataset.name, split, steps, job.dataset.train_fraction, datasets_dir,
+            datasets.load_from, library.source(job.dataset), split, steps, job.dataset.train_fraction, datasets_dir,
             lambda *news: arrived.put(news), job.dataset.options,
         )  # fmt: skip
         tenths: dict[str, int] = {}

@@ -17,9 +17,12 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias, final
 
 from services.artifacts import ArtifactStore
-from services.errors import DataError, Invalid, LeaseLost, TrainyardError
+from services.errors import DataError, Invalid, LeaseLost, NotFound, TrainyardError
 from services.jobs import Artifact, Checkpoint, JobState, Reason
 from services.lease import Lease
+from services.uploads.folder import UploadFolder
+from services.uploads.library import for_trainer
+from services.uploads.store import UploadStore
 from workers.ledger import Ledger, Pace
 from workers.protocol import (
     EXIT_DEVICE_LOST,
@@ -285,10 +288,14 @@ def supervise(
             "device": device,
             "threads": threads,
             "datasets_dir": str(datasets_dir),
+            **for_trainer(UploadStore(lease.engine), UploadFolder(store.folder), job.tenant, job.spec),
         }
         trainer = spawner.trainer(request)
     except LeaseLost:
         return "lease_lost"
+    except NotFound as error:
+        lease.fail(Reason.DATA_ERROR, f"{error.message} It was deleted after the job was posted.")
+        return JobState.FAILED
     except (OSError, TrainyardError) as error:
         log.exception("no trainer could be started", extra={"job": job.id})
         return lease.requeue(f"No trainer could be started: {error}", False)

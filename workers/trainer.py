@@ -121,6 +121,7 @@ def train(request: Sayable, engine: Engine, mouth: Mouth, commands: Commands) ->
         request["threads"],
         Path(request["datasets_dir"]),
         commands,
+        **({"upload": request["upload"]} if request.get("upload") else {}),
     )
     try:
         return _relay(messages, mouth, commands)

@@ -15,6 +15,7 @@ from services.jobs import Job, JobState
 from services.keys import Key
 from services.preflight import Preflight, check
 from services.spec import parse_job
+from services.uploads.library import Shelves
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -34,7 +35,7 @@ COMPARED = 50
 @router.post("/validate", openapi_extra=spec_body(), responses=problems(413, 415, 422))
 def validate_job(data: Data, caller: Submitter, record: Opened) -> PlanOut:
     """Say what a spec would do, on the same path as submitting it; nothing is queued."""
-    wanted, plan = _checked(data)
+    wanted, plan = _checked(record, caller, data)
     device = wanted.resources.device
     workers = record.fleet.workers(within_seconds=SEEN_SECONDS)
     of_kind = [w for w in workers if device in {"auto", w.device.kind}]
@@ -74,15 +75,16 @@ async def submit_job(
 
 
 def _submit(record: Record, caller: Key, data: dict[str, Any], key: str | None, sha: str) -> tuple[Job, bool]:
-    wanted, plan = _checked(data)
+    wanted, plan = _checked(record, caller, data)
     return record.jobs.submit(
         caller.tenant, wanted.model_dump(mode="json"), plan.outline, idempotency_key=key, body_sha=sha
     )
 
 
-def _checked(data: dict[str, Any]) -> tuple[JobSpec, Preflight]:
-    wanted = parse_job(data)
-    return wanted, check(wanted)
+def _checked(record: Record, caller: Key, data: dict[str, Any]) -> tuple[JobSpec, Preflight]:
+    library = Shelves(record.desk.store, caller.tenant)
+    wanted = parse_job(data, library)
+    return wanted, check(wanted, library)
 
 
 @router.get("", responses=problems(422))

@@ -31,13 +31,19 @@ __all__ = [
     "Split",
     "Step",
     "card",
+    "card_of",
     "cards",
+    "find",
     "load",
+    "load_from",
     "one_hot",
     "option_types",
     "options",
+    "options_of",
     "options_schema",
     "read",
+    "read_from",
+    "schema_of",
     "sizes",
     "target_form",
     "target_shape",
@@ -63,12 +69,22 @@ def option_types() -> dict[str, type[Options]]:
 
 def options(name: str, values: Choice = None) -> Options:
     """The options of the data set `name` with all defaults; NotFound for the name, Invalid for `dataset.<key>`."""
-    return parse(_source(name).options_type, values)
+    return options_of(find(name), values)
+
+
+def options_of(source: Source, values: Choice = None) -> Options:
+    """The same for a source, built in or uploaded."""
+    return parse(source.options_type, values)
 
 
 def options_schema(name: str) -> dict[str, Any]:
     """The JSON Schema of these options."""
-    return schema(_source(name).options_type)
+    return schema_of(find(name))
+
+
+def schema_of(source: Source) -> dict[str, Any]:
+    """The same for a source, built in or uploaded."""
+    return schema(source.options_type)
 
 
 def card(name: str, options: Choice = None) -> Card:
@@ -76,8 +92,12 @@ def card(name: str, options: Choice = None) -> Card:
 
     NotFound lists the known names; Invalid says which options do not fit.
     """
-    source = _source(name)
-    return source.card_for(parse(source.options_type, options))
+    return card_of(find(name), options)
+
+
+def card_of(source: Source, options: Choice = None) -> Card:
+    """The card of a source, built in or uploaded, under `options`."""
+    return source.card_for(options_of(source, options))
 
 
 def sizes(card: Card, split: Split = Split(), train_fraction: float = 1.0) -> Sizes:  # noqa: B008 - frozen
@@ -105,10 +125,23 @@ def load(
 
     A name or a setting that does not fit raises NotFound or Invalid; files that cannot be had raise DataError.
     """
-    chosen = card(name, options)
+    return load_from(find(name), split, preprocessing, train_fraction, datasets_dir, progress, options)
+
+
+def load_from(
+    source: Source,
+    split: Split = Split(),  # noqa: B008 - frozen
+    preprocessing: Sequence[Step | Mapping[str, Any]] = (),
+    train_fraction: float = 1.0,
+    datasets_dir: Path | None = None,
+    progress: Progress | None = None,
+    options: Choice = None,
+) -> Dataset:
+    """The same from a source, built in or uploaded."""
+    chosen = card_of(source, options)
     pipeline = Pipeline.of(preprocessing, chosen.input_shape[-1], chosen.input_dtype)
     counts = sizes(chosen, split, train_fraction)
-    content = read(name, datasets_dir, progress, options)
+    content = read_from(source, datasets_dir, progress, options)
     return _prepared(chosen, content.deal(chosen, split, counts), pipeline, content.sha256())
 
 
@@ -116,9 +149,15 @@ def read(
     name: str, datasets_dir: Path | None = None, progress: Progress | None = None, options: Choice = None
 ) -> Content:
     """The unprocessed content of the data set `name`, not yet dealt out to its parts."""
-    source = _source(name)
+    return read_from(find(name), datasets_dir, progress, options)
+
+
+def read_from(
+    source: Source, datasets_dir: Path | None = None, progress: Progress | None = None, options: Choice = None
+) -> Content:
+    """The same from a source, built in or uploaded."""
     folder = (datasets_dir or DEFAULT_DIR).expanduser()
-    return source.read(folder, progress, parse(source.options_type, options))
+    return source.read(folder, progress, options_of(source, options))
 
 
 def _prepared(card: Card, dealt: Dealt, pipeline: Pipeline, sha256: str) -> Dataset:
@@ -133,7 +172,8 @@ def _prepared(card: Card, dealt: Dealt, pipeline: Pipeline, sha256: str) -> Data
     return Dataset(card, train, validation, test, fitted, sha256)
 
 
-def _source(name: str) -> Source:
+def find(name: str) -> Source:
+    """The built-in source called `name` (`-` and `_` are equal); NotFound lists the known names."""
     sources = _sources()
     # `ETTh1` is a name as it stands, though snake_case would take it apart.
     return sources.get(name.strip().lower()) or lookup("data set", name, sources, _ALIASES)

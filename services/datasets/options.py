@@ -12,7 +12,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from services.errors import Invalid, Mistake, did_you_mean
 
-COMMON_KEYS = ("name", "split", "train_fraction", "preprocessing", "noise")
+COMMON_KEYS = ("name", "upload", "split", "train_fraction", "preprocessing", "noise")
 """What a spec may say about every data set; named in hints, for a misspelt one ends up among the options."""
 
 _ANOTHER_KEY = frozenset({"unexpected_keyword_argument", "extra_forbidden"})

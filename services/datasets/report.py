@@ -2,6 +2,7 @@
 and whether anything of the test part is known to training beforehand.
 """
 
+import hashlib
 from collections import Counter
 from collections.abc import Hashable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -16,6 +17,8 @@ from services.datasets.base import Array, Card, Content, Dealt, Part, Progress
 from services.datasets.options import Options
 from services.datasets.splits import Split
 from services.datasets.windows import naive_forecast
+
+_HASH_BYTES = 16
 
 
 @final
@@ -127,7 +130,7 @@ def _values(y: Array) -> dict[str, float]:
 
 def _guess(card: Card, dealt: Dealt) -> dict[str, dict[str, float | str]]:
     train, test = dealt.train, dealt.test
-    if not len(test):
+    if not len(test) or card.tasks == ("autoencoder",):
         return {}
     if card.classes is not None:
         return _majority(card, train, test)
@@ -186,6 +189,9 @@ def _missing(parts: Mapping[str, Part]) -> dict[str, int]:
 
 
 def _gaps(cells: Array) -> int:
+    if cells.dtype.kind == "i":
+        # Categories by their number.
+        return int(np.count_nonzero(cells < 0))
     return int(np.count_nonzero(np.isnan(cells) if cells.dtype.kind == "f" else cells == ""))
 
 
@@ -208,7 +214,13 @@ def _duplicates(card: Card, parts: Mapping[str, Part]) -> Duplicates | None:
 
 
 def _keys(x: Array) -> list[Hashable]:
-    return list(x) if x.dtype.hasobject else [row.tobytes() for row in x]
+    if x.dtype.hasobject:
+        return list(x)
+    return [row if len(row) <= _HASH_BYTES else _digest(row) for row in (row.tobytes() for row in x)]
+
+
+def _digest(row: bytes) -> bytes:
+    return hashlib.blake2b(row, digest_size=_HASH_BYTES).digest()
 
 
 def order_of(parts: Mapping[str, Part]) -> Order | None:

@@ -11,7 +11,7 @@ from services.errors import Conflict, KeyReused, NotFound, QuotaExceeded
 from services.sql.engine import insert_many
 from services.sql.ids import is_id, new_id
 from services.sql.rows import columns_of
-from services.sql.schema import checkpoints, idempotency, jobs, labels, metrics
+from services.sql.schema import checkpoints, idempotency, jobs, labels, metrics, uploads
 from services.sql.transitions import announce, ring
 from services.sql.types import to_json, utc_now
 from services.sql.values import JobState
@@ -59,6 +59,15 @@ def add(
     announce(connection, id, 0, JobState.QUEUED)
     ring(connection, id, now)
     return id
+
+
+def require_upload(connection: Connection, tenant: str, spec: Mapping[str, Any]) -> None:
+    """The upload that a spec names cannot be deleted before its job is recorded; NotFound when it is gone already."""
+    dataset = spec.get("dataset")
+    id = dataset.get("upload") if isinstance(dataset, Mapping) else None
+    mine = select(uploads.c.id).where(uploads.c.id == id, uploads.c.tenant == tenant).with_for_update()
+    if id is not None and connection.execute(mine).scalar() is None:
+        raise NotFound("data set", str(id))
 
 
 def remember_request(connection: Connection, tenant: str, key_sha: str, body_sha: str, job: str) -> None:

@@ -1,4 +1,4 @@
-"""The tables as SQLAlchemy Core sees them. Migration 0001 creates them; a test compares the two."""
+"""The tables as SQLAlchemy Core sees them. The migrations create them; a test compares the two."""
 
 from typing import Final
 
@@ -159,6 +159,47 @@ outbox: Final = Table(
     Column("due_at", Moment, nullable=False),
     Column("rings", Integer, nullable=False, server_default="0"),
     Index("bells_by_time", "due_at"),
+)
+
+uploads: Final = Table(
+    "uploads",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    Column("tenant", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("size", Whole, nullable=False),
+    Column("file", Text, nullable=False),
+    Column("facts", JsonText, nullable=False),
+    Column("report", JsonText, nullable=False),
+    Column("samples", JsonText, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Index("uploads_by_tenant", "tenant", "file"),
+)
+
+
+def _upload_id(*, primary_key: bool = False) -> Column[str]:
+    """A column of rows that go when their upload goes."""
+    return Column("upload", Text, ForeignKey("uploads.id", ondelete="CASCADE"), nullable=False, primary_key=primary_key)
+
+
+upload_names: Final = Table(
+    "upload_names",
+    METADATA,
+    Column("tenant", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    _upload_id(),
+    Index("names_by_upload", "upload"),
+)
+
+upload_reports: Final = Table(
+    "upload_reports",
+    METADATA,
+    _upload_id(primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("report", JsonText, nullable=False),
+    Column("at", Moment, nullable=False),
 )
 
 workers: Final = Table(

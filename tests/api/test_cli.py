@@ -13,12 +13,14 @@ import pytest
 from starlette.testclient import TestClient
 
 from api import cli, console, session
+from api.cli_datasets import name_of
 from api.client import Client
 from api.schemas import JobOut
 from api.session import FAILED, UNREACHABLE, WRONG
 from services.jobs import Reason
 from services.settings import get_settings
 from tests.api.stage import BASE, House, iris
+from tests.services.uploads_at_hand import Here, flowers
 
 COMMANDS = ["serve", "worker", "check", "draw", "submit", "jobs", "show", "watch", "logs", "cancel", "stop", "predict"]
 COMMANDS += ["export", "files", "download", "datasets", "keys", "doctor"]
@@ -158,6 +160,32 @@ def test_data_sets_are_listed_and_described(served: Run) -> None:
     assert {"digits", "iris", "mnist"} <= names
     assert "Fisher" in served("datasets", "show", "iris")[1]
     assert served("datasets", "show", "irsi")[0] == WRONG
+
+
+def test_a_data_set_of_ones_own_is_sent_listed_shown_and_removed(served: Run, house: House, tmp_path: Path) -> None:
+    house.record.desk.inspector = Here()  # type: ignore[assignment]
+    file = tmp_path / "Wild Flowers.csv"
+    file.write_bytes(flowers())
+    code, text, _ = served("datasets", "add", str(file))
+    assert (code, "upload: Wild-Flowers" in text) == (0, True)
+    made = json.loads(served("datasets", "add", str(file), "--name", "wild", "--kind", "table", "--json")[1])
+    assert (made["kind"], made["names"]) == ("table", ["Wild-Flowers", "wild"])
+    assert made["id"] in served("datasets", "list")[1]
+    assert "colour" in served("datasets", "show", "wild")[1]
+    assert served("datasets", "remove", "wild")[0] == 0
+    assert served("datasets", "show", made["id"])[0] == WRONG
+    assert served("datasets", "add", str(tmp_path / "absent.csv"))[0] == WRONG
+    file.write_bytes(b"\x00\x01")
+    code, _, text = served("datasets", "add", str(file))
+    assert (code, "1 mistake" in text) == (WRONG, True)
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [("a.csv", "a"), ("My Data.tar.gz", "My-Data"), (".hidden.zip", "hidden"), ("ä.npz", "data"), ("v1.2", "v1")],
+)
+def test_a_file_gives_its_data_set_a_name(file: str, name: str) -> None:
+    assert name_of(Path(file)) == name
 
 
 def test_keys_are_made_listed_and_revoked_on_the_servers_own_machine(run: Run) -> None:

@@ -13,6 +13,7 @@ from api import client as module
 from api.client import Client, Refused, Unreachable
 from services.jobs import JobState
 from tests.api.stage import BASE, House, iris
+from tests.services.uploads_at_hand import Here, flowers
 
 Answer = Callable[[httpx2.Request], httpx2.Response]
 
@@ -118,6 +119,21 @@ def test_metrics_and_the_model_of_a_finished_job_come_back(
     assert trainyard.export(id, tmp_path / "iris.safetensors").read_bytes() == b"the weights"
     assert trainyard.download(id, "model.safetensors", tmp_path / "copy").read_bytes() == b"the weights"
     assert not list(tmp_path.glob("*.part"))
+
+
+def test_a_data_set_of_ones_own_is_sent_read_and_removed(trainyard: Client, house: House, tmp_path: Path) -> None:
+    house.record.desk.inspector = Here()  # type: ignore[assignment]
+    file, told = tmp_path / "flowers.csv", list[tuple[int, int]]()
+    file.write_bytes(flowers())
+    upload = trainyard.upload(file, "flowers", progress=lambda here, of: told.append((here, of)))
+    size = file.stat().st_size
+    assert (upload.kind, upload.size, told[-1]) == ("table", size, (size, size))
+    assert next(trainyard.datasets()).id == upload.id
+    assert trainyard.report("flowers", target="ground", train=0.5).rows["train"] == 96
+    assert len(trainyard.samples("flowers")) == 12
+    trainyard.remove_dataset(upload.id or "")
+    with pytest.raises(Refused):
+        trainyard.dataset("flowers")
 
 
 def test_events_end_with_the_job(trainyard: Client, submit: Callable[..., str]) -> None:

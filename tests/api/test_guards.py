@@ -51,7 +51,7 @@ def job(house: House, owner: TestClient) -> str:
 def call(client: TestClient, method: str, path: str, id: str) -> Any:
     """One request to a route of the matrix."""
     body = {"json": {"inputs": [[1.0]]}} if method == "POST" else {}
-    return client.request(method, path.format(id=id, name="iris"), **body)
+    return client.request(method, path.format(id=id, name="irys"), **body)
 
 
 def test_the_matrix_covers_the_contract() -> None:
@@ -60,7 +60,8 @@ def test_the_matrix_covers_the_contract() -> None:
         POST /v1/jobs/{id}/cancel|POST /v1/jobs/{id}/stop|DELETE /v1/jobs/{id}|GET /v1/jobs/{id}/metrics
         GET /v1/jobs/{id}/events|GET /v1/jobs/{id}/logs|GET /v1/models/{id}|POST /v1/models/{id}/predict
         GET /v1/models/{id}/export|GET /v1/datasets|GET /v1/datasets/{name}|GET /v1/workers|GET /v1/queue
-        GET /metrics"""
+        PUT /v1/datasets/{name}|DELETE /v1/datasets/{name}|GET /v1/datasets/{name}/report
+        GET /v1/datasets/{name}/samples|GET /metrics"""
     assert {tuple(line.split()) for row in wanted.splitlines() for line in row.split("|")} == paths
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-HEAVY = ("numba", "llvmlite", "sklearn", "scipy", "cupy", "cuda")
+HEAVY = ("numba", "llvmlite", "sklearn", "scipy", "cupy", "cuda", "polars", "PIL", "soundfile")
 
 
 def imported_by(code: str) -> set[str]:

@@ -1,0 +1,1 @@
+"""Uploaded data sets: every kind by hand, by peers, and under fire."""
