@@ -43,7 +43,11 @@ ACTIVATIONS = Family(
     {name: kind for name, kind in layers.names.items() if layers.members[kind].is_activation},
 )
 OPTIMIZERS = Family("optimizer", optimizers.members, optimizers.names)
-LOSSES = Family("loss", losses.members, losses.names)
+LOSSES = Family(
+    "loss",
+    {name: cls for name, cls in losses.members.items() if cls.target != "actions"},
+    {name: kind for name, kind in losses.names.items() if losses.members[kind].target != "actions"},
+)
 SCHEDULE_FAMILY = Family("learning rate schedule", SCHEDULES, SCHEDULE_NAMES)
 PREPROCESSING = Family("preprocessing step", STEPS, STEP_NAMES)
 
