@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias
 
 from annotated_types import Ge, Gt, Interval, Le, Lt
@@ -194,9 +193,3 @@ class JobSpec(BaseModel):
 
 
 SECTIONS: dict[str, type[BaseModel]] = {"dataset": DatasetSpec, "network": NetworkSpec, "training": TrainingSpec}
-
-
-@cache
-def job_schema() -> dict[str, Any]:
-    """The JSON Schema of a job spec."""
-    return JobSpec.model_json_schema(by_alias=True)

@@ -54,6 +54,11 @@ def run(
     `stop()` says whether to finish now and keep the model. Raises DataError, Invalid, OutOfMemory or StorageFull; a run
     whose cost is no longer finite ends in a `failed` message with the reason `diverged`.
     """
+    if spec.get("task") == "reinforcement":
+        from services.agents import training
+
+        yield from training.run(spec, folder, resume, device, threads, stop)
+        return
     job = JobSpec.model_validate(spec)
     preflight = check(job)
     _refuse_what_cannot_fit(preflight, device)
