@@ -220,7 +220,8 @@ def print_predictions(found: Mapping[str, Any]) -> None:
     """One line a sample: its class and how sure the model is, or its values."""
     for one in found["predictions"]:
         sure = [f"{other['class']} {other['probability']:.4f}" for other in one.get("top", [])]
-        values = [f"{name} {value:.5g}" for name, value in one.get("values", {}).items()]
+        numbers = one.get("values") or one.get("probabilities") or {}
+        values = [one["name"]] * ("action" in one) + [f"{name} {value:.5g}" for name, value in numbers.items()]
         out.print("  ".join(sure or values), markup=False, soft_wrap=True)
 
 

@@ -15,6 +15,7 @@ from pydantic import TypeAdapter
 
 from kernels.backend import CpuBackend
 from kernels.tensor import TensorSpec
+from services.agents.decision import decision
 from services.datasets import Pipeline
 from services.errors import Invalid, Mistake
 from services.export.safetensors import unpack
@@ -161,6 +162,8 @@ class Model:
         return row
 
     def _said(self, row: Floats) -> dict[str, Any]:
+        if self.about["task"] == "reinforcement":
+            return decision(row, self.about)
         if self.about["task"] == "autoencoder":
             return {"output": row.tolist()}
         if self.about["task"] == "autoencoder":

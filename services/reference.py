@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from services.agents.spec import AgentTrainingSpec, EnvironmentSpec, ReinforcementSpec
 from services.job_spec import (
     DatasetSpec,
     EarlyStoppingSpec,
@@ -33,6 +34,9 @@ _SECTIONS: dict[str, type[Any]] = {
     "dataset.split": SplitSpec,
     "training": TrainingSpec,
     "training.early_stopping": EarlyStoppingSpec,
+    "The job of an agent": ReinforcementSpec,
+    "environment": EnvironmentSpec,
+    "training of an agent": AgentTrainingSpec,
     "resources": ResourcesSpec,
     "reliability": ReliabilitySpec,
 }
@@ -43,6 +47,7 @@ _FAMILIES = {
     "optimizers": "Optimizers: `training.optimizer`",
     "learning_rate_schedules": "Schedules: `training.learning_rate_schedule`",
     "preprocessing": "Preprocessing: `dataset.preprocessing`",
+    "agents": "Agents: `agent`",
 }
 
 
@@ -54,6 +59,7 @@ def job_spec_page() -> str:
     parts = [_HEAD, *map("\n".join, map(_section, _SECTIONS.items()))]
     parts += ["\n".join(_family(title, found[key])) for key, title in _FAMILIES.items()]
     parts += ["\n".join(_metrics(found["metrics"])), "\n".join(_datasets(found["datasets"]))]
+    parts += ["\n".join(_environments(found["environments"]))]
     return "\n".join(parts)
 
 
@@ -102,6 +108,21 @@ def _datasets(cards: list[dict[str, Any]]) -> Iterator[str]:
     for card in cards:
         rows = f"{card['rows']['train']:,}, {card['rows']['test']:,}"
         yield f"| `{card['name']}` | {card['title']} | {rows} | {', '.join(card['tasks'])} |"
+    yield ""
+
+
+def _environments(cards: list[dict[str, Any]]) -> Iterator[str]:
+    yield from (
+        "## Environments: `environment.name`",
+        "",
+        "| name | what | sees | may do | solved at |",
+        "|---|---|---|---|---|",
+    )
+    for card in cards:
+        numbers = card["choices"] and " + ".join(map(str, card["choices"]))
+        seen = f"choice of {numbers}" if numbers else f"{len(card['observation'])} numbers"
+        done = "" if card["reward_threshold"] is None else _plain(card["reward_threshold"])
+        yield f"| `{card['name']}` | {card['title']}: {card['doc']} | {seen} | {', '.join(card['actions'])} | {done} |"
     yield ""
 
 

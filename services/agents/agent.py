@@ -144,7 +144,9 @@ class Learner(abc.ABC):
 
     def arrays(self) -> dict[str, Array]:
         """All arrays that the next step depends on."""
-        return {f"{name}/{key}": array for name, one in self.networks.items() for key, array in one.plan.state().items()}
+        return {
+            f"{name}/{key}": array for name, one in self.networks.items() for key, array in one.plan.state().items()
+        }
 
     def about(self) -> dict[str, Any]:
         """The rest of it, as JSON."""

@@ -50,8 +50,9 @@ def drawn(scores: Array, chances: Array) -> NDArray[np.int64]:
     """An action per row of scores, drawn by softmax with chances in [0, 1)."""
     weights = np.exp(scores - scores.max(axis=-1, keepdims=True), dtype=np.float64)
     heights = weights.cumsum(axis=-1)
-    found: NDArray[np.int64] = (heights <= (chances * heights[:, -1])[:, None]).sum(axis=-1)
-    return np.minimum(found, scores.shape[-1] - 1)
+    below = (heights <= (chances * heights[:, -1])[:, None]).sum(axis=-1)
+    found: NDArray[np.int64] = np.minimum(below, scores.shape[-1] - 1)
+    return found
 
 
 def normalised(values: Doubles) -> Doubles:

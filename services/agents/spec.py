@@ -138,5 +138,3 @@ def schema_of_jobs() -> dict[str, Any]:
 def agent_catalog() -> dict[str, Any]:
     """What a reinforcement job may name, for the catalog."""
     return {"agents": AGENTS.describe(), "environments": [card.card() for card in ENVIRONMENTS.values()]}
-
-

@@ -107,7 +107,9 @@ PEERS |= {
     "policy_gradient": lambda torch, loss, x, t: (
         -(t[:, 1] * policy(torch, x).log_prob(t[:, 0])).mean() - loss.entropy * policy(torch, x).entropy().mean()
     ),
-    "clipped_surrogate": lambda torch, loss, x, t: clipped(torch, x, t) - loss.entropy * policy(torch, x).entropy().mean(),
+    "clipped_surrogate": lambda torch, loss, x, t: (
+        clipped(torch, x, t) - loss.entropy * policy(torch, x).entropy().mean()
+    ),
 }
 EXAMPLES = dict(every_loss_example())
 

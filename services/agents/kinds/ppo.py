@@ -27,7 +27,7 @@ class Ppo(Agent):
     and critic learn from these rows `n_epochs` times, in another order each time, in batches of `batch_size`.
 
     The policy's cost is the clipped surrogate −min(r·A, clip(r, 1 − ε, 1 + ε)·A) − β·H, with r the new chance of the
-    action over the old, ε the `clip_range` (`clip_range_schedule: linear` lets it fall to 0), H the policy's entropy and
+    action over the old, ε the `clip_range` (`clip_range_schedule: linear` lets it fall to 0), H the policy's entropy,
     β the `ent_coef`. The advantages A are estimated with γ and `gae_lambda` from the critic, a network of its own with
     the same hidden layers, which learns the returns by their mean squared error.
     """
@@ -60,7 +60,9 @@ class Ppo(Agent):
         """Batches that a rollout does not fill, and more rows than anybody needs."""
         found = []
         if self.rows % self.batch_size:
-            message = f"{self.n_envs} environments of {self.n_steps} steps make {self.rows} rows, no whole number of batches"
+            message = (
+                f"{self.n_envs} environments of {self.n_steps} steps make {self.rows} rows, no whole number of batches"
+            )
             hint = f"Choose a divisor of {self.rows}."
             found.append(Mistake("agent.batch_size", "batch_unfit", message, hint))
         if self.rows * self.n_epochs > 4_000_000:
@@ -162,9 +164,7 @@ class PpoLearner(Learner):
             self._values.of_many(rows).reshape(shape).astype(np.float64)
             for rows in (x, encode(self._next.reshape(-1, width)))
         )
-        gains = advantages(
-            self._rewards, values, following, self._ended, self._over, agent.gamma, agent.gae_lambda
-        )
+        gains = advantages(self._rewards, values, following, self._ended, self._over, agent.gamma, agent.gae_lambda)
         chosen = np.take_along_axis(log_softmax(self._scores), self._actions[..., None], -1)
         order = self._order()
         advantage = gains.reshape(-1)[order]

@@ -28,8 +28,8 @@ class Reinforce(Agent):
     """REINFORCE (Williams 1992): after every `n_episodes` whole episodes one step along A·∇ log π(a|s).
 
     A = G − b is the discounted return G from that step on, less a baseline b that keeps the steps small: `learned` is a
-    second network with the same hidden layers that learns the returns, `moving` their running average, `none` is 0. With
-    `normalize_advantage` the A of one update have mean 0 and deviation 1. `ent_coef` rewards an undecided policy.
+    second network with the same hidden layers that learns the returns, `moving` their running average, `none` is 0.
+    With `normalize_advantage` the A of one update have mean 0 and deviation 1. `ent_coef` rewards an undecided policy.
     """
 
     type: ClassVar[str] = "reinforce"
