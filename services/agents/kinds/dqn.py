@@ -27,8 +27,8 @@ class Dqn(Agent):
     """Deep Q-network: Q(s, a) ← r + γ·max Q'(s', ·), for transitions drawn from a replay buffer (Mnih et al. 2015).
 
     Q' is the target network, a copy of Q made every `target_update_interval` timesteps. Actions are random with a
-    chance that falls from `exploration_initial_eps` to `exploration_final_eps` over the first `exploration_fraction` of the
-    timesteps, and greedy otherwise. From `learning_starts` on, every `train_freq` timesteps bring `gradient_steps`
+    chance that falls from `exploration_initial_eps` to `exploration_final_eps` over the first `exploration_fraction` of
+    the timesteps, and greedy otherwise. From `learning_starts` on, every `train_freq` timesteps bring `gradient_steps`
     updates (−1: as many) on batches of `batch_size`. With `double_q` the action that counts in s' is chosen by Q itself
     as it was before these updates (van Hasselt et al. 2016). The cost is Huber's, with slope 1 beyond an error of 1.
     """
