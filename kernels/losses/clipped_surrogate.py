@@ -28,7 +28,7 @@ def cost(i: int, x: Any, t: Any, loss: Any, clock: Any, c: int, entropy: Any) ->
         total -= entropy * spread(x, i * c, c, norm)
         advantage, near = t[4 * i + 1], t[4 * i + 3]
         for j in range(c):
-            if j == t[4 * i]:
+            if np.float32(j) == t[4 * i]:
                 ratio = math.exp(x[i * c + j] - norm - t[4 * i + 2])
                 high = ONE + near if ratio > ONE + near else ratio
                 kept = ONE - near if ratio < ONE - near else high
@@ -47,13 +47,13 @@ def slope(i: int, x: Any, t: Any, dx: Any, clock: Any, c: int, entropy: Any) -> 
         advantage, near = t[4 * i + 1], t[4 * i + 3]
         pull = ZERO
         for j in range(c):
-            if j == t[4 * i]:
+            if np.float32(j) == t[4 * i]:
                 ratio = math.exp(x[begin + j] - norm - t[4 * i + 2])
                 gone = ratio > ONE + near if advantage > ZERO else ratio < ONE - near
                 pull = ZERO if gone else ratio * advantage
         for j in range(c):
             chance = x[begin + j] - norm
-            hit = ONE if j == t[4 * i] else ZERO
+            hit = ONE if np.float32(j) == t[4 * i] else ZERO
             push = pull * (math.exp(chance) - hit) + entropy * math.exp(chance) * (chance + whole)
             dx[begin + j] = push / np.float32(clock[2])
     else:

@@ -36,7 +36,7 @@ def cost(i: int, x: Any, t: Any, loss: Any, clock: Any, c: int, entropy: Any) ->
         norm = log_sum_exp(x, i * c, c)
         total -= entropy * spread(x, i * c, c, norm)
         for j in range(c):
-            if j == t[2 * i]:
+            if np.float32(j) == t[2 * i]:
                 total -= t[2 * i + 1] * (x[i * c + j] - norm)
     loss[i] = total
 
@@ -50,7 +50,7 @@ def slope(i: int, x: Any, t: Any, dx: Any, clock: Any, c: int, entropy: Any) -> 
         whole = spread(x, begin, c, norm)
         for j in range(c):
             chance = x[begin + j] - norm
-            hit = ONE if j == t[2 * i] else ZERO
+            hit = ONE if np.float32(j) == t[2 * i] else ZERO
             push = t[2 * i + 1] * (math.exp(chance) - hit) + entropy * math.exp(chance) * (chance + whole)
             dx[begin + j] = push / np.float32(clock[2])
     else:

@@ -22,7 +22,7 @@ def cost(i: int, x: Any, t: Any, loss: Any, clock: Any, c: int, delta: Any) -> N
     total = ZERO
     if i < clock[2]:
         for j in range(c):
-            if j == t[2 * i]:
+            if np.float32(j) == t[2 * i]:
                 error = abs(x[i * c + j] - t[2 * i + 1])
                 bounded = delta if error > delta else error
                 total = bounded * (error - HALF * bounded)
@@ -35,7 +35,7 @@ def slope(i: int, j: int, x: Any, t: Any, dx: Any, clock: Any, c: int, delta: An
     k = i * c + j
     error = x[k] - t[2 * i + 1]
     bounded = delta if error > delta else (-delta if error < -delta else error)
-    dx[k] = bounded / np.float32(clock[2]) if i < clock[2] and j == t[2 * i] else ZERO
+    dx[k] = bounded / np.float32(clock[2]) if i < clock[2] and np.float32(j) == t[2 * i] else ZERO
 
 
 @final
