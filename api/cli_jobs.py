@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from api import console, session
+from api import console, seeds, session
 from api.client import Client
 from api.console import out
 from api.session import FAILED, AsJson, JobId, Spec, emit, known, read
@@ -36,10 +36,16 @@ def draw(file: Spec) -> None:
 def submit(
     file: Spec,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Watch the job until it has finished.")] = False,
+    seed_count: Annotated[
+        int,
+        typer.Option("--seeds", min=1, max=seeds.MOST, help="So many jobs that differ in the seed; they are watched."),
+    ] = 1,
     as_json: AsJson = False,
 ) -> None:
-    """Queue a job."""
+    """Queue a job, or one for each of several seeds: s, s + 1, …"""
     with session.connected() as client:
+        if seed_count > 1:
+            return submit_seeds(client, read(file), seed_count, as_json)
         job = client.submit(read(file))
         if not as_json:
             out.print(f"queued {job.id}", markup=False)
@@ -47,6 +53,18 @@ def submit(
             finish(client, job.id, as_json)
         elif as_json:
             emit(job)
+
+
+def submit_seeds(client: Client, text: str, count: int, as_json: bool) -> None:
+    """Queue the job with several seeds, wait for all and say how they did; exit code 1 when one did not succeed."""
+    queued = [client.submit(spec) for spec in seeds.variants(text, count)]
+    if not as_json:
+        out.print(f"queued {count} jobs with the label {queued[0].labels[-1]}", markup=False)
+    done = seeds.followed(client, [job.id for job in queued], quiet=as_json)
+    spread = seeds.spread_of(done)
+    emit(seeds.as_json(done, spread)) if as_json else seeds.print_seeds(done, spread)
+    if any(job.state is not JobState.SUCCEEDED for job in done):
+        raise typer.Exit(FAILED)
 
 
 @app.command()

@@ -23,6 +23,7 @@ LAST_WORDS_SECONDS = 2.0
 LINE_SECONDS = 2.0
 LONGEST_LIST = 12
 PLAN = ("name", "input_shape", "output_shape", "parameters", "flops", "bytes")
+RETURNS = ("episode_return", "eval_return")
 COLOURS = {"queued": "yellow", "running": "cyan", "succeeded": "green", "failed": "red", "cancelled": "magenta"}
 
 out = Console(highlight=False)
@@ -111,9 +112,9 @@ def state_line(job: JobRow, latest: Mapping[str, float]) -> str:
 
 
 def shown(latest: Mapping[str, float]) -> list[str]:
-    """The metrics worth a place in one line: the loss, and how well validation goes."""
+    """The metrics worth a place in one line: the loss, and how well validation goes or an agent does."""
     validation = [name for name in latest if name.startswith("val_") and name != "val_loss"]
-    return [name for name in ("loss", *(validation or ["val_loss"])[:2]) if name in latest]
+    return [name for name in ("loss", *(validation or ["val_loss"])[:2], *RETURNS) if name in latest]
 
 
 def duration(seconds: float) -> str:
@@ -220,7 +221,8 @@ def print_predictions(found: Mapping[str, Any]) -> None:
     """One line a sample: its class and how sure the model is, its values, or the text it goes on with."""
     for one in found["predictions"]:
         sure = [f"{other['class']} {other['probability']:.4f}" for other in one.get("top", [])]
-        values = [f"{name} {value:.5g}" for name, value in one.get("values", {}).items()]
+        numbers = one.get("values") or one.get("probabilities") or {}
+        values = [one["name"]] * ("action" in one) + [f"{name} {value:.5g}" for name, value in numbers.items()]
         written = [one["text"]] if "text" in one else [brief(flat(one["output"]))] if "output" in one else []
         out.print("  ".join(written or sure or values), markup=False, soft_wrap=True)
 

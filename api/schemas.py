@@ -113,7 +113,7 @@ class JobRow(Shape):
     @classmethod
     def of(cls, job: Job, **more: object) -> Self:
         """From the record's job."""
-        dataset = job.spec.get("dataset")
+        dataset = job.spec.get("dataset") or job.spec.get("environment")
         name = dataset.get("name") or job.outline.get("dataset") if isinstance(dataset, dict) else None
         return cls.model_validate(
             {f: getattr(job, f) for f in cls.model_fields if hasattr(job, f)}

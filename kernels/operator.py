@@ -144,7 +144,8 @@ class Loss(abc.ABC):
 
     type: ClassVar[str]
     aliases: ClassVar[tuple[str, ...]] = ()
-    target: ClassVar[Literal["labels", "one_hot", "binary", "values"]]
+    target: ClassVar[Literal["labels", "one_hot", "binary", "values", "actions"]]
+    """What it compares with; `actions` is an agent's record of what it did, and only an agent chooses such a loss."""
     fused: ClassVar[Fusions] = {}
 
     @abc.abstractmethod

@@ -25,7 +25,8 @@ def estimate(finished: Iterable[Job], outline: Mapping[str, Any]) -> Estimate | 
     None before the first job has finished.
     """
     wanted = outline["flops_per_step"]
-    paces = [pace for job in finished if (pace := _pace(job)) is not None]
+    alike = [job for job in finished if ("environment" in job.outline) == ("environment" in outline)]
+    paces = [pace for job in alike if (pace := _pace(job)) is not None]
     if not paces or wanted <= 0:
         return None
     flops, seconds, id = min(paces, key=lambda pace: abs(math.log(pace[0] / wanted)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias
 
 from annotated_types import Ge, Gt, Interval, Le, Lt
@@ -53,7 +52,11 @@ ACTIVATIONS = Family(
     {name: kind for name, kind in layers.names.items() if layers.members[kind].is_activation},
 )
 OPTIMIZERS = Family("optimizer", optimizers.members, optimizers.names)
-LOSSES = Family("loss", losses.members, losses.names)
+LOSSES = Family(
+    "loss",
+    {name: cls for name, cls in losses.members.items() if cls.target != "actions"},
+    {name: kind for name, kind in losses.names.items() if losses.members[kind].target != "actions"},
+)
 SCHEDULE_FAMILY = Family("learning rate schedule", SCHEDULES, SCHEDULE_NAMES)
 PREPROCESSING = Family("preprocessing step", STEPS, STEP_NAMES)
 NOISE_FAMILY = Family("noise", NOISES, NOISE_NAMES)
@@ -238,9 +241,3 @@ class JobSpec(BaseModel):
 
 
 SECTIONS: dict[str, type[BaseModel]] = {"dataset": DatasetSpec, "network": NetworkSpec, "training": TrainingSpec}
-
-
-@cache
-def job_schema() -> dict[str, Any]:
-    """The JSON Schema of a job spec."""
-    return JobSpec.model_json_schema(by_alias=True)

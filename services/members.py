@@ -16,7 +16,7 @@ from functools import reduce
 from operator import or_
 from typing import Annotated, Any, Literal, final
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, create_model
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, TypeAdapter, create_model
 
 STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=False)
 
@@ -66,6 +66,10 @@ class Family:
             f"{cls.__name__}{self.noun.title().replace(' ', '')}", __config__=STRICT, __doc__=doc, **fields
         )
         return made
+
+    def validated(self, value: Any) -> Any:
+        """The validated model of a value as users write it; pydantic's ValidationError where it is none."""
+        return TypeAdapter(self.annotation()).validate_python(value)
 
     def build(self, spec: BaseModel) -> Any:
         """The member that a validated model describes."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from services.agents.spec import AGENTS
 from services.errors import Mistake, did_you_mean
 from services.job_spec import ACTIVATIONS, LAYERS, LOSSES, OPTIMIZERS, PREPROCESSING, SCHEDULE_FAMILY
 
@@ -21,6 +22,7 @@ FAMILIES = {
     "optimizer": OPTIMIZERS,
     "learning_rate_schedule": SCHEDULE_FAMILY,
     "preprocessing": PREPROCESSING,
+    "agent": AGENTS,
 }
 _SHAPES = {
     "model_type": "needs named parts (key: value)",

@@ -77,12 +77,12 @@ class Learning:
 
 @final
 class Plan:
-    """A network's arrays on a backend. `batch` rows go through at once."""
+    """A network's arrays on a backend. `batch` rows go through at once; `w` are another plan's parameters, shared."""
 
-    def __init__(self, outline: Outline, backend: Backend, recipe: Recipe | None = None) -> None:
+    def __init__(self, outline: Outline, backend: Backend, recipe: Recipe | None = None, w: Any = None) -> None:
         self.outline, self.backend, self.recipe = outline, backend, recipe
         self.batch = outline.nodes[0].x.shape[0]
-        self.w = backend.zeros((max(outline.flat, 1),))
+        self.w = backend.zeros((max(outline.flat, 1),)) if w is None else w
         self.dw = backend.zeros(self.w.shape) if recipe else None
         self.clock = backend.zeros((4,), "int32")
         self.x = backend.zeros(outline.nodes[0].x.shape, outline.nodes[0].x.dtype)

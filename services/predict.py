@@ -16,6 +16,7 @@ from pydantic import TypeAdapter
 
 from kernels.backend import CpuBackend
 from kernels.tensor import TensorSpec
+from services.agents.decision import decision
 from services.asking import MAX_LENGTH, Wishes
 from services.datasets import Pipeline
 from services.errors import Invalid, Mistake
@@ -258,6 +259,8 @@ class Model:
         return _finite(values, self._shapes, self.shape)
 
     def _said(self, row: Floats) -> dict[str, Any]:
+        if self.about["task"] == "reinforcement":
+            return decision(row, self.about)
         if self.about["task"] == "autoencoder":
             return {"output": row.tolist()}
         if self.classes is None:

@@ -77,7 +77,7 @@ class Preflight:
             "dataset": self.card.name,
             "input_shape": list(self.network.nodes[0].x.shape[1:]),
             "output_shape": list(self.network.output.shape[1:]),
-            "layers": [_layer(node) for node in self.network.nodes],
+            "layers": [layer_card(node) for node in self.network.nodes],
             "parameters": self.network.parameters,
             "flops_per_step": 3 * self.network.flops,
             "bytes": self.bytes | {"total": sum(self.bytes.values())},
@@ -89,7 +89,8 @@ class Preflight:
         }
 
 
-def _layer(node: Any) -> dict[str, Any]:
+def layer_card(node: Any) -> dict[str, Any]:
+    """One operator of a plan as JSON."""
     operator = node.operator
     return {
         "name": node.name,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from services import families
+from services.agents.spec import AgentTrainingSpec, EnvironmentSpec, ReinforcementSpec
 from services.datasets.options import schema
 from services.datasets.uploaded import KINDS
 from services.job_spec import (
@@ -37,6 +38,9 @@ _SECTIONS: dict[str, type[Any]] = {
     "dataset.split": SplitSpec,
     "training": TrainingSpec,
     "training.early_stopping": EarlyStoppingSpec,
+    "The job of an agent": ReinforcementSpec,
+    "environment": EnvironmentSpec,
+    "training of an agent": AgentTrainingSpec,
     "resources": ResourcesSpec,
     "reliability": ReliabilitySpec,
 }
@@ -53,6 +57,7 @@ _FAMILIES = {
     "learning_rate_schedules": "Schedules: `training.learning_rate_schedule`",
     "preprocessing": "Preprocessing: `dataset.preprocessing`",
     "noises": "Noise on the inputs of an auto-encoder: `dataset.noise`",
+    "agents": "Agents: `agent`",
 }
 
 
@@ -64,7 +69,7 @@ def job_spec_page() -> str:
     parts = [_HEAD, *map("\n".join, map(_section, _SECTIONS.items()))]
     parts += ["\n".join(_family(title, found[key])) for key, title in _FAMILIES.items()]
     parts += ["\n".join(_metrics(found["metrics"])), "\n".join(_datasets(found["datasets"]))]
-    parts += ["\n".join(_uploads())]
+    parts += ["\n".join(_uploads()), "\n".join(_environments(found["environments"]))]
     return "\n".join(parts)
 
 
@@ -122,6 +127,21 @@ def _uploads() -> Iterator[str]:
         keys = [f"`{key}: {_plain(of.get('default'))}`" for key, of in schema(kind.options_type)["properties"].items()]
         yield from (f"### `{name}`", "", kind.docs, "", " ".join((kind.options_type.__doc__ or "").split()), "")
         yield from (f"Keys: {', '.join(keys)}.", "")
+
+
+def _environments(cards: list[dict[str, Any]]) -> Iterator[str]:
+    yield from (
+        "## Environments: `environment.name`",
+        "",
+        "| name | what | sees | may do | solved at |",
+        "|---|---|---|---|---|",
+    )
+    for card in cards:
+        numbers = card["choices"] and " + ".join(map(str, card["choices"]))
+        seen = f"choice of {numbers}" if numbers else f"{len(card['observation'])} numbers"
+        done = "" if card["reward_threshold"] is None else _plain(card["reward_threshold"])
+        yield f"| `{card['name']}` | {card['title']}: {card['doc']} | {seen} | {', '.join(card['actions'])} | {done} |"
+    yield ""
 
 
 if __name__ == "__main__":

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from services import datasets
+from services.agents import spec as agents
+from services.agents.review import AgentPreflight, check_agent, review_agent
 from services.documents import from_yaml
 from services.errors import Invalid, Mistake
 from services.job_spec import (
@@ -21,17 +24,27 @@ from services.job_spec import (
     SECTIONS,
     JobSpec,
     TrainingSpec,
-    job_schema,
 )
 from services.library import BUILT_IN, Library
 from services.metrics import METRICS
 from services.mistakes import mistakes_of
-from services.preflight import review
+from services.preflight import Preflight, check, review
 
-__all__ = ["catalog", "job_schema", "parse_job"]
+__all__ = ["catalog", "check_job", "job_schema", "parse_job"]
 
 
-def parse_job(data: Mapping[str, Any] | str, library: Library = BUILT_IN) -> JobSpec:
+@cache
+def job_schema() -> dict[str, Any]:
+    """The JSON Schema of a job spec."""
+    return agents.schema_of_jobs()
+
+
+def check_job(spec: agents.AnyJobSpec, library: Library = BUILT_IN) -> Preflight | AgentPreflight:
+    """The preflight of a well-formed spec of either kind; Invalid with every mistake."""
+    return check_agent(spec) if isinstance(spec, agents.ReinforcementSpec) else check(spec, library)
+
+
+def parse_job(data: Mapping[str, Any] | str, library: Library = BUILT_IN) -> agents.AnyJobSpec:
     """A job spec from a mapping or from YAML text. Invalid carries every mistake: form, names, shapes and sense.
 
     `library` is what its section `dataset` may refer to; an upload is pinned to its id and content."""
@@ -40,14 +53,35 @@ def parse_job(data: Mapping[str, Any] | str, library: Library = BUILT_IN) -> Job
     if not isinstance(data, Mapping):
         hint = "Begin with task:, dataset:, network: and training:."
         raise Invalid([Mistake("", "not_an_object", "a job is an object with named parts", hint)])
+    if data.get("task") == agents.TASK:
+        return _parse_agent(data)
     try:
         spec = JobSpec.model_validate(data)
     except ValidationError as error:
-        raise Invalid(mistakes_of(error, JobSpec) + _sense(data, library)) from error
+        form = agents.explained(mistakes_of(error, JobSpec), reinforcement=False)
+        raise Invalid(form + _sense(data, library)) from error
     mistakes, _ = review(spec.task, spec.dataset, spec.network, spec.training, library=library)
     if mistakes:
         raise Invalid(mistakes)
     return spec.model_copy(update={"dataset": library.pinned(spec.dataset)})
+
+
+def _parse_agent(data: Mapping[str, Any]) -> agents.ReinforcementSpec:
+    """A reinforcement job, whose sections are others."""
+    try:
+        spec = agents.ReinforcementSpec.model_validate(data)
+    except ValidationError as error:
+        form = agents.explained(mistakes_of(error, agents.ReinforcementSpec), reinforcement=True)
+        network = _sound_part("network", data.get("network"))
+        whole = network is not None and len(network.layers) == len(data["network"]["layers"])
+        place, training = (_part(agents.SECTIONS[name], data.get(name)) for name in ("environment", "training"))
+        try:
+            agent = agents.AGENTS.validated(data.get("agent"))
+        except ValidationError:
+            agent = None
+        raise Invalid(form + review_agent(place, agent, network, training, whole=whole)[0]) from error  # type: ignore[arg-type]
+    check_agent(spec)
+    return spec
 
 
 def _sense(data: Mapping[str, Any], library: Library) -> list[Mistake]:
@@ -105,6 +139,7 @@ def catalog() -> dict[str, Any]:
             {"type": m.name, "aliases": list(m.aliases), "doc": m.formula, "better": m.better} for m in METRICS.values()
         ],
         "datasets": [_card(card) for card in datasets.cards().values()],
+        **agents.agent_catalog(),
     }
 
 

@@ -60,6 +60,11 @@ def run(
     the model. Raises DataError, Invalid, OutOfMemory or StorageFull; a run whose cost is no longer finite ends in a
     `failed` message with the reason `diverged`.
     """
+    if spec.get("task") == "reinforcement":
+        from services.agents import training
+
+        yield from training.run(spec, folder, resume, device, threads, stop)
+        return
     job = JobSpec.model_validate(spec)
     library = BUILT_IN if upload is None else Handed.of(upload)
     preflight = check(job, library)

@@ -9,12 +9,13 @@ from api.bodies import body_sha, read_mapping
 from api.deps import Canceller, JobId, Opened, OwnJob, Reader, Record, Submitter
 from api.openapi import problems, spec_body
 from api.schemas import EstimateOut, JobOut, JobPage, JobRow, PlanOut, QueueOut
+from services.agents.review import AgentPreflight
+from services.agents.spec import AnyJobSpec
 from services.estimate import estimate
-from services.job_spec import JobSpec
 from services.jobs import Job, JobState
 from services.keys import Key
-from services.preflight import Preflight, check
-from services.spec import parse_job
+from services.preflight import Preflight
+from services.spec import check_job, parse_job
 from services.uploads.library import Shelves
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -81,10 +82,10 @@ def _submit(record: Record, caller: Key, data: dict[str, Any], key: str | None, 
     )
 
 
-def _checked(record: Record, caller: Key, data: dict[str, Any]) -> tuple[JobSpec, Preflight]:
+def _checked(record: Record, caller: Key, data: dict[str, Any]) -> tuple[AnyJobSpec, Preflight | AgentPreflight]:
     library = Shelves(record.desk.store, caller.tenant)
     wanted = parse_job(data, library)
-    return wanted, check(wanted, library)
+    return wanted, check_job(wanted, library)
 
 
 @router.get("", responses=problems(422))

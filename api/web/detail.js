@@ -157,6 +157,13 @@ export class Detail {
     }
   }
 
+  // A moving picture of what the agent learned, where the job left one.
+  episode() {
+    if (!this.job.artifacts.some((file) => file.name === EPISODE)) return null;
+    const text = `${this.job.name} plays ${this.job.dataset}`;
+    return el("img", { class: "episode", src: `/v1/models/${this.job.id}/files/${EPISODE}`, alt: text, loading: "lazy" });
+  }
+
   showResult() {
     const rows = scores(this.job.result);
     this.result.hidden = !rows.length;
@@ -166,9 +173,12 @@ export class Detail {
     this.result.replaceChildren(el("div", { class: "result" },
       el("div", {}, el("h3", {}, `Test ${words(ours.metric)}`), el("p", { class: "big" }, short(ours.value)), el("p", { class: "sub" }, verdict(rows))),
       rows.length > 1 && el("div", { class: "bars" }, rows.map((row) => el("div", { class: `bar ${row === ours ? "ours" : "theirs"}` },
-        el("span", {}, row.name), track(Math.abs(row.value) / most), el("span", { class: "value" }, short(row.value)))))));
+        el("span", {}, row.name), track(Math.abs(row.value) / most), el("span", { class: "value" }, short(row.value))))),
+      this.episode()));
   }
 }
+
+const EPISODE = "episode.gif";
 
 const rank = (name) => ["loss", "accuracy"].indexOf(name) + 1 || (name === "learning_rate" ? 9 : 3);
 
@@ -180,14 +190,15 @@ export function badge(job) {
 // The score of a finished job, its baseline below it: [{name, metric, value, fraction}]
 export function scores(result) {
   const { test = {}, baseline = {} } = result || {};
-  const known = [baseline.metric, ...Object.keys(baseline.best?.scores || {}), "accuracy", "mean_squared_error", "loss"];
+  const known = [baseline.metric, ...Object.keys(baseline.best?.scores || {}), "accuracy", "mean_squared_error", "episode_return", "loss"];
   const metric = known.find((name) => Number.isFinite(test[name]));
   if (!metric) return [];
-  const better = /accuracy|score/.test(metric) ? "max" : "min";
+  const better = /accuracy|score|return/.test(metric) ? "max" : "min";
   const row = (name, value) => ({ name, metric, value, better, fraction: metric.includes("accuracy") });
   const score = (model) => (metric === baseline.metric ? model?.score : model?.scores?.[metric]);
   const others = [baseline.best, baseline.trivial].filter((model) => Number.isFinite(score(model)));
-  return [row("This network", test[metric]), ...others.map((model) => row(words(model.name), score(model)))];
+  const solved = metric === "episode_return" && Number.isFinite(result.reward_threshold) ? [row("Counts as solved", result.reward_threshold)] : [];
+  return [row("This network", test[metric]), ...solved, ...others.map((model) => row(words(model.name), score(model)))];
 }
 
 function verdict([ours, ...others]) {
@@ -209,7 +220,7 @@ function facts(job) {
   const took = job.started_at ? (end - Date.parse(job.started_at)) / 1000 : null;
   return [
     ["Task", words(job.task || "–")],
-    ["Data set", job.dataset || "–"],
+    [job.task === "reinforcement" ? "Environment" : "Data set", job.dataset || "–"],
     ["Parameters", Number.isFinite(job.outline?.parameters) ? job.outline.parameters.toLocaleString("en") : null],
     ["Device", job.attempts.at(-1)?.device || job.device],
     job.reason && ["Reason", words(job.reason)],

@@ -224,7 +224,11 @@ def targets(rng: np.random.Generator, example: LossExample, dtype: str) -> Array
         return np.eye(shape[-1], dtype=dtype)[rng.integers(0, shape[-1], shape[:-1])]
     if kind == "binary":
         return rng.integers(0, 2, shape).astype(spec_as(example.target, dtype).dtype)
-    return draw(rng, example.target, "normal", dtype)
+    drawn = draw(rng, example.target, "normal", dtype)
+    if kind == "actions":
+        drawn[:, 0] = rng.integers(0, example.x.shape[-1], shape[0])
+        drawn[:, 3:] = np.abs(drawn[:, 3:])
+    return drawn
 
 
 def numeric_gradient(run: Callable[[], float], array: Array, h: float = 1e-6) -> Array:

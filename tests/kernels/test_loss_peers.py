@@ -49,6 +49,18 @@ def margin(torch: Any, x: Any, t: Any) -> Any:
     return torch.relu(1 - (2 * t.reshape(x.shape) - 1) * x)
 
 
+def policy(torch: Any, x: Any) -> Any:
+    """The policy that scores make."""
+    return torch.distributions.Categorical(logits=x)
+
+
+def clipped(torch: Any, x: Any, t: Any) -> Any:
+    """Schulman et al. 2017, equation 7."""
+    ratio = (policy(torch, x).log_prob(t[:, 0]) - t[:, 2]).exp()
+    near = torch.minimum(torch.maximum(ratio, 1 - t[:, 3]), 1 + t[:, 3])
+    return -torch.minimum(ratio * t[:, 1], near * t[:, 1]).mean()
+
+
 PEERS: dict[str, Peer] = {
     "mean_squared_error": lambda torch, loss, x, t: torch.nn.functional.mse_loss(x, t),
     "mean_absolute_error": lambda torch, loss, x, t: torch.nn.functional.l1_loss(x, t),
@@ -86,6 +98,17 @@ PEERS: dict[str, Peer] = {
     ),
     "kl_divergence+softmax": lambda torch, loss, x, t: torch.nn.functional.kl_div(
         torch.log_softmax(by_position(x), -1), by_position(t).clip(1e-7, 1), reduction="batchmean"
+    ),
+}
+PEERS |= {
+    "temporal_difference": lambda torch, loss, x, t: torch.nn.functional.huber_loss(
+        x.gather(1, t[:, :1].long())[:, 0], t[:, 1], delta=loss.delta
+    ),
+    "policy_gradient": lambda torch, loss, x, t: (
+        -(t[:, 1] * policy(torch, x).log_prob(t[:, 0])).mean() - loss.entropy * policy(torch, x).entropy().mean()
+    ),
+    "clipped_surrogate": lambda torch, loss, x, t: (
+        clipped(torch, x, t) - loss.entropy * policy(torch, x).entropy().mean()
     ),
 }
 EXAMPLES = dict(every_loss_example())

@@ -58,8 +58,9 @@ def test_the_cost_of_a_row_and_its_gradient_are_written_and_nothing_beside_them(
 
 
 @each_example
-def test_a_row_costs_nothing_or_more(example: LossExample) -> None:
-    assert (bind_loss(example).forward() >= 0).all()
+def test_a_row_costs_nothing_or_more_but_what_an_agent_gained_may_be_more_than_it_cost(example: LossExample) -> None:
+    policies = example.loss.target == "actions" and example.loss.type != "temporal_difference"
+    assert policies or (bind_loss(example).forward() >= 0).all()
 
 
 @each_example

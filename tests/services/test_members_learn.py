@@ -10,6 +10,7 @@ import pytest
 
 from kernels.registry import losses, optimizers
 from services import training_job
+from services.job_spec import LOSSES
 from services.spec import parse_job
 from tests.services.jobs_to_post import IRIS, changed
 
@@ -46,7 +47,7 @@ def test_every_optimizer_learns_iris(name: str, tmp_path: Path) -> None:
     assert scores["perplexity"] == pytest.approx(math.exp(scores["loss"]), rel=1e-5)
 
 
-@pytest.mark.parametrize("name", losses.members)
+@pytest.mark.parametrize("name", LOSSES.members)
 def test_every_loss_teaches(name: str, tmp_path: Path) -> None:
     activation = next(iter(losses[name].fused), "linear")
     dataset, units = LAST[activation]
