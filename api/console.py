@@ -217,11 +217,11 @@ def brief(value: Any) -> str:
 
 
 def print_predictions(found: Mapping[str, Any]) -> None:
-    """One line a sample: its class and how sure the model is, its values, or the text it goes on with."""
+    """One line a sample: its class and how sure the model is, or its values."""
     for one in found["predictions"]:
         sure = [f"{other['class']} {other['probability']:.4f}" for other in one.get("top", [])]
         values = [f"{name} {value:.5g}" for name, value in one.get("values", {}).items()]
-        out.print(one.get("text") or "  ".join(sure or values), markup=False, soft_wrap=True)
+        out.print("  ".join(sure or values), markup=False, soft_wrap=True)
 
 
 def number(value: Any) -> str:

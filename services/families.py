@@ -133,7 +133,7 @@ def _mistake(wish: str) -> str:
 def _changed(job: Any, change: str) -> None:
     """Set `path = value` in a job; without a value, take it away."""
     path, _, value = (part.strip() for part in change.partition("="))
-    *way, last = (int(step) if step.isdigit() else step for step in _STEP.findall(path))
+    *way, last = (int(step) if step.lstrip("-").isdigit() else step for step in _STEP.findall(path))
     for step in way:
         job = job[step]
     if value:

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from services import families
 from services.job_spec import (
     DatasetSpec,
     EarlyStoppingSpec,
@@ -108,5 +107,7 @@ def _datasets(cards: list[dict[str, Any]]) -> Iterator[str]:
 
 
 if __name__ == "__main__":
+    from services import families
+
     PAGE.write_text(job_spec_page())
     families.write()

@@ -70,7 +70,7 @@ def run(
         yield {"type": "failed", "reason": "diverged", "message": f"{error.message} {error.hint}"}
         return
     yield {"type": "phase", "phase": "finalising"}
-    yield workshop.done()
+    yield workshop.shown(workshop.done())
 
 
 PRELOADED = """
@@ -258,8 +258,6 @@ class _Workshop:
         if self.job.baseline and self.job.task in SCORES:
             result["baseline"] = baseline(self.dataset, self.job.task)
         result |= self.beside()
-        if self.job.task == "forecasting":
-            result |= foreseen(self.dataset.card, self.dataset.pipeline, self.dataset.test, self.outputs)
         path = self.folder / MODEL_FILE
         path.unlink(missing_ok=True)
         sha256, size = self.store.write_durable(path, pack(weights, self.about()))
@@ -283,12 +281,6 @@ class _Workshop:
             }
             return {"naive": found}
         return {}
-
-    def outputs(self, part: Part) -> np.ndarray[Any, Any]:
-        """What the network gives for a part."""
-        made: list[np.ndarray[Any, Any]] = []
-        evaluate(self.plan, self.rows(part), [], lambda y, _: made.append(np.array(y)))
-        return np.concatenate(made)
 
     def score(self, part: Part) -> dict[str, float]:
         """Loss and metrics of a part; empty for a part without rows."""
@@ -329,6 +321,19 @@ class _Workshop:
     def rows_or_none(self, part: Part) -> Rows | None:
         """The same, or None where the part is empty."""
         return self.rows(part) if len(part) else None
+
+    def shown(self, done: Message) -> Message:
+        """The last message, with what a person wants to look at."""
+        if self.job.task == "forecasting":
+            data = self.dataset
+            done["result"] |= foreseen(data.card, data.pipeline, data.test, self.outputs)
+        return done
+
+    def outputs(self, part: Part) -> np.ndarray[Any, Any]:
+        """What the network gives for a part."""
+        made: list[np.ndarray[Any, Any]] = []
+        evaluate(self.plan, self.rows(part), [], lambda y, _: made.append(np.array(y)))
+        return np.concatenate(made)
 
 
 @final

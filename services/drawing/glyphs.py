@@ -26,7 +26,7 @@ RECURRENT: Final = frozenset({"simple_rnn", "lstm", "gru"})
 NOISY: Final = frozenset({"dropout", "gaussian_noise"})
 SMALL: Final = {
     "batch_normalization": "bell", "layer_normalization": "bell", "positional_encoding": "waves", "add": "+",
-    "multiply": "×", "concatenate": "‖", "multi_head_attention": "attention", "embedding": "table",
+    "multiply": "×", "subtract": "−", "concatenate": "‖", "multi_head_attention": "attention", "embedding": "table",
     "position_embedding": "table", "elided": "dots",
 }  # fmt: skip
 

@@ -20,7 +20,7 @@ from services.jobs import Reason
 from services.settings import get_settings
 from tests.api.stage import BASE, House, iris
 
-COMMANDS = ["serve", "worker", "check", "draw", "submit", "jobs", "show", "watch", "logs", "cancel", "stop", "predict"]
+COMMANDS = ["serve", "worker", "check", "submit", "jobs", "show", "watch", "logs", "cancel", "stop", "predict"]
 COMMANDS += ["export", "datasets", "keys", "doctor"]
 Run = Callable[..., tuple[int, str, str]]
 
@@ -74,6 +74,7 @@ def test_a_right_spec_is_checked_and_its_plan_shown(served: Run) -> None:
 
 
 def test_a_spec_is_drawn(served: Run) -> None:
+    assert "SVG" in served("draw", "--help")[1]
     code, picture, _ = served("draw", "-", stdin=json.dumps(iris()))
     assert code == 0
     assert ElementTree.fromstring(picture).findtext("{*}title") == "iris-mlp"
