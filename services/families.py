@@ -103,11 +103,11 @@ def _job(name: str) -> str:
 
 
 def _picture(name: str) -> str | None:
-    outline = _checked((EXAMPLES / f"{name}.yaml").read_text()).outline
+    outline = checked((EXAMPLES / f"{name}.yaml").read_text()).outline
     return draw(outline, name) if outline.get("layers") else None
 
 
-def _checked(job: str | dict[str, Any]) -> Any:
+def checked(job: str | dict[str, Any]) -> Any:
     """The preflight of a job; a service that knows agents checks their jobs, which have no data set, another way."""
     judge: Callable[[Any], Any] = getattr(spec, "check_job", check)
     return judge(parse_job(job))
@@ -123,7 +123,7 @@ def _mistake(wish: str) -> str:
     for change in changes:
         _changed(job, change)
     try:
-        _checked(job)
+        checked(job)
     except Invalid as error:
         told = "\n".join(f"{m.path} {m.message}" + (f"\n    {m.hint}" if m.hint else "") for m in error.mistakes)
         return f"```text\n{told}\n```\n"
