@@ -51,8 +51,9 @@ def size(item: Item) -> Size:
 
 def glyph(item: Item, x: float, y: float) -> str:
     """An item drawn about (x, y)."""
-    colour = " l" if item.learns else " d" if item.type in NOISY else ""
-    dashed = " q" if item.type in NOISY else ""
+    chance = item.type in NOISY or item.type.startswith("random_")
+    colour = " l" if item.learns else " d" if chance else ""
+    dashed = " q" if chance else ""
     return f'<g class="g{colour}{dashed}">{_GLYPHS[form(item)](item, x, y)}</g>'
 
 
