@@ -103,11 +103,11 @@ def _job(name: str) -> str:
 
 
 def _picture(name: str) -> str | None:
-    outline = _checked((EXAMPLES / f"{name}.yaml").read_text()).outline
+    outline = checked((EXAMPLES / f"{name}.yaml").read_text()).outline
     return draw(outline, name) if outline.get("layers") else None
 
 
-def _checked(job: str | dict[str, Any]) -> Any:
+def checked(job: str | dict[str, Any]) -> Any:
     """The preflight of a job; a service that knows agents checks their jobs, which have no data set, another way."""
     judge: Callable[[Any], Any] = getattr(spec, "check_job", check)
     return judge(parse_job(job))
@@ -123,7 +123,7 @@ def _mistake(wish: str) -> str:
     for change in changes:
         _changed(job, change)
     try:
-        _checked(job)
+        checked(job)
     except Invalid as error:
         told = "\n".join(f"{m.path} {m.message}" + (f"\n    {m.hint}" if m.hint else "") for m in error.mistakes)
         return f"```text\n{told}\n```\n"
@@ -133,7 +133,7 @@ def _mistake(wish: str) -> str:
 def _changed(job: Any, change: str) -> None:
     """Set `path = value` in a job; without a value, take it away."""
     path, _, value = (part.strip() for part in change.partition("="))
-    *way, last = (int(step) if step.isdigit() else step for step in _STEP.findall(path))
+    *way, last = (int(step) if step.lstrip("-").isdigit() else step for step in _STEP.findall(path))
     for step in way:
         job = job[step]
     if value:

@@ -117,6 +117,15 @@ export class Detail {
     if (focused) this.head.querySelector(`[data-act="${focused}"]`)?.focus();
   }
 
+  // Once each: what stands there may be in use.
+  showReport() {
+    for (const [box, panels] of [[this.picture, [picture(this.job)]], [this.report, over(this.job) ? report(this.job) : []]]) {
+      if (!box.hidden || !panels.filter(Boolean).length) continue;
+      box.replaceChildren(...panels.filter(Boolean));
+      box.hidden = false;
+    }
+  }
+
   progress() {
     const job = this.job;
     if (job.state !== "running") return null;
@@ -146,15 +155,6 @@ export class Detail {
       this.node.dispatchEvent(new CustomEvent("problem", { detail: problem, bubbles: true }));
     }
     await this.refresh().catch(() => {});
-  }
-
-  // Once each: what stands there may be in use.
-  showReport() {
-    for (const [box, panels] of [[this.picture, [picture(this.job)]], [this.report, over(this.job) ? report(this.job) : []]]) {
-      if (!box.hidden || !panels.filter(Boolean).length) continue;
-      box.replaceChildren(...panels.filter(Boolean));
-      box.hidden = false;
-    }
   }
 
   // A moving picture of what the agent learned, where the job left one.

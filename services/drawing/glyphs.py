@@ -26,7 +26,7 @@ RECURRENT: Final = frozenset({"simple_rnn", "lstm", "gru"})
 NOISY: Final = frozenset({"dropout", "gaussian_noise"})
 SMALL: Final = {
     "batch_normalization": "bell", "layer_normalization": "bell", "positional_encoding": "waves", "add": "+",
-    "multiply": "×", "concatenate": "‖", "multi_head_attention": "attention", "embedding": "table",
+    "multiply": "×", "subtract": "−", "concatenate": "‖", "multi_head_attention": "attention", "embedding": "table",
     "position_embedding": "table", "elided": "dots",
 }  # fmt: skip
 
@@ -51,8 +51,9 @@ def size(item: Item) -> Size:
 
 def glyph(item: Item, x: float, y: float) -> str:
     """An item drawn about (x, y)."""
-    colour = " l" if item.learns else " d" if item.type in NOISY else ""
-    dashed = " q" if item.type in NOISY else ""
+    chance = item.type in NOISY or item.type.startswith("random_")
+    colour = " l" if item.learns else " d" if chance else ""
+    dashed = " q" if chance else ""
     return f'<g class="g{colour}{dashed}">{_GLYPHS[form(item)](item, x, y)}</g>'
 
 

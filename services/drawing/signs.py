@@ -31,7 +31,7 @@ def sign(name: str, x: float, y: float) -> str:
     """The sign `name` in its frame; a name that is no sign is written."""
     if name == "dots":
         return dots(x, y, upright=False)
-    if name in "+×":
+    if name in "+−×":
         return f'<circle cx="{n(x)}" cy="{n(y)}" r="12"/><text class="i" x="{n(x)}" y="{n(y + 5)}">{name}</text>'
     framed = f'<rect x="{n(x - 17)}" y="{n(y - 17)}" width="34" height="34" rx="7"/>'
     return framed + (_INSIDE[name](x, y) if name in _INSIDE else curve(name, x, y))

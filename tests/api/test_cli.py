@@ -76,6 +76,7 @@ def test_a_right_spec_is_checked_and_its_plan_shown(served: Run) -> None:
 
 
 def test_a_spec_is_drawn(served: Run) -> None:
+    assert "SVG" in served("draw", "--help")[1]
     code, picture, _ = served("draw", "-", stdin=json.dumps(iris()))
     assert code == 0
     assert ElementTree.fromstring(picture).findtext("{*}title") == "iris-mlp"

@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 
 from services.drawing import POLICY, draw, picture
 from services.drawing.arrange import Box
-from services.preflight import check
-from services.spec import parse_job
+from services.families import checked
 
 SVG = "{http://www.w3.org/2000/svg}"
 EXAMPLES = sorted(Path("examples").glob("*.yaml"))
@@ -39,7 +38,7 @@ training: {loss: sparse_categorical_crossentropy, optimizer: adam}
 
 def outline_of(text: str) -> dict[str, Any]:
     """The outline of a job as validate answers it."""
-    return check(parse_job(text)).outline
+    return checked(text).outline
 
 
 def chain(count: int, name: str = "dense", type: str = "dense") -> dict[str, Any]:
@@ -91,10 +90,7 @@ def assert_nothing_covers_anything(outline: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda file: file.stem)
 def test_every_example_is_drawn_with_every_layer_named(example: Path) -> None:
-    try:
-        outline = outline_of(example.read_text())
-    except FileNotFoundError:
-        pytest.skip("this example's data set is not on this machine")
+    outline = outline_of(example.read_text())
     svg = draw(outline, example.stem)
     root = ElementTree.fromstring(svg)
     assert root.tag == f"{SVG}svg"
