@@ -59,9 +59,11 @@ def autoencoder_results(trained: Trained, test: Rows) -> Findings:
     result: dict[str, Any] = {"reconstruction": scores(card, made, seen if trained.noisy else None, clean)}
     files: dict[str, bytes] = {}
     narrowest = bottleneck(plan.outline)
-    if narrowest is not None and (kept := rows_to_keep(narrowest, len(clean))):
-        vectors = inner_outputs(plan, test, narrowest.node, kept)
-        files[LATENT_FILE] = latent_file(narrowest, vectors, trained.dataset)
+    if narrowest is not None:
+        kept = rows_to_keep(narrowest, len(clean))
+        if kept:
+            vectors = inner_outputs(plan, test, narrowest.node, kept)
+            files[LATENT_FILE] = latent_file(narrowest, vectors, trained.dataset)
         result["latent"] = _about(narrowest, kept, len(clean), int(np.prod(card.input_shape)))
     if is_sound(card) and card.sample_rate:
         chosen = _few(trained.dataset.test, card.classes is not None)
@@ -74,7 +76,7 @@ def autoencoder_results(trained: Trained, test: Rows) -> Findings:
 
 def _about(layer: Depth, kept: int, rows: int, inputs: int) -> dict[str, Any]:
     return {
-        "file": LATENT_FILE,
+        "file": LATENT_FILE if kept else None,
         "layer": layer.name,
         "shape": list(layer.shape),
         "numbers": layer.size,

@@ -48,7 +48,8 @@ class Format(StrEnum):
 def show_model(job: OwnJob, record: Opened) -> ModelOut:
     """What the model is, what it takes, and its score."""
     artifact, model = record.shelf.artifact(job), record.shelf.model(job)
-    base = f"/v1/models/{job.id}"
+    base, files = f"/v1/models/{job.id}", record.shelf.files(job)
+    links = {"self": base, "predict": f"{base}/predict", "export": f"{base}/export?format=safetensors"}
     return ModelOut(
         id=job.id,
         job=job.id,
@@ -56,10 +57,9 @@ def show_model(job: OwnJob, record: Opened) -> ModelOut:
         card=model.card(),
         request_schema=model.schema(),
         artifact=ArtifactOut.model_validate(artifact),
-        files=[ArtifactOut.model_validate(file) for file in record.shelf.files(job)],
+        files=[ArtifactOut.model_validate(file) for file in files],
         result=job.result,
-        links={"self": base, "predict": f"{base}/predict", "export": f"{base}/export?format=safetensors"}
-        | {file.name: f"{base}/files/{file.name}" for file in record.shelf.files(job)},
+        links=links | {file.name: f"{base}/files/{file.name}" for file in files},
     )
 
 
