@@ -114,7 +114,7 @@ _ALL = (
     Environment(
         "Blackjack-v1", "Draw cards against a dealer",
         "+1 for a hand won, −1 for one lost. Sutton, Barto, example 5.1.",
-        ("stick", "hit"), 100, None, ("own sum", "dealer's card", "usable ace"), (32, 11, 2),
+        ("stick", "hit"), 30, None, ("own sum", "dealer's card", "usable ace"), (32, 11, 2),
     ),
 )  # fmt: skip
 ENVIRONMENTS = {environment.name: environment for environment in _ALL}

@@ -23,6 +23,7 @@ PACKAGES = ("kernels", "services", "workers", "api")
 MODULES = {  # what a distribution is imported as, where that is not its name
     "annotated-types": "annotated_types",
     "fastapi-offline": "fastapi_offline",
+    "pillow": "PIL",
     "prometheus-client": "prometheus_client",
     "pydantic-settings": "pydantic_settings",
     "pyyaml": "yaml",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-NETWORK = {"layers": [{"type": "dense", "units": 16, "activation": "tanh"}, {"type": "dense", "units": 2}]}
 AGENTS: dict[str, dict[str, Any]] = {
     "dqn": {
         "batch_size": 16, "buffer_size": 700, "learning_starts": 128, "train_freq": 32, "gradient_steps": 8,
@@ -17,7 +16,7 @@ AGENTS: dict[str, dict[str, Any]] = {
 
 def job_of(agent: str, environment: str = "CartPole-v1", actions: int = 2, **options: Any) -> dict[str, Any]:
     """A small job of that agent; `options` are the agent's."""
-    layers = [NETWORK["layers"][0], NETWORK["layers"][1] | {"units": actions}]
+    layers = [{"type": "dense", "units": 16, "activation": "tanh"}, {"type": "dense", "units": actions}]
     return {
         "task": "reinforcement",
         "environment": {"name": environment},

@@ -13,6 +13,7 @@ from services import predict, training_job
 from services.agents import training
 from services.export.safetensors import unpack
 from services.spec import parse_job
+from tests.kernels.fake_gpu import FakeGpu
 from tests.services.agent_jobs import AGENTS, job_of
 
 Message = dict[str, Any]
@@ -154,20 +155,28 @@ def test_the_model_takes_choices_as_numbers_and_names_those_that_do_not_exist(tm
     assert [mistake.path for mistake in caught.value.mistakes] == ["inputs[0]", "inputs[1]"]
 
 
-def test_a_network_on_the_simulated_gpu_learns_what_it_learns_on_the_cpu(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from kernels.simulator import SimulatedBackend
+SMALL: dict[str, dict[str, Any]] = {
+    "dqn": {
+        "batch_size": 4, "gradient_steps": 2, "learning_starts": 32, "exploration_final_eps": 1.0, "double_q": True,
+        "target_update_interval": 50,
+    },
+    "ppo": {"n_envs": 2, "n_steps": 4, "batch_size": 8, "n_epochs": 2},
+    "reinforce": {"n_episodes": 1, "baseline": "moving"},
+}  # fmt: skip
 
-    only_random = {"exploration_final_eps": 1.0, "learning_starts": 60, "eval_freq": 0}
-    spec = job_of("dqn", "Blackjack-v1", batch_size=4, gradient_steps=2, double_q=False, **only_random)
-    spec["network"]["layers"][0]["units"] = 4
-    spec["training"]["total_timesteps"] = 64
-    spec["baseline"] = False
-    list(messages(spec, tmp_path / "cpu"))
-    monkeypatch.setattr(training, "open_backend", lambda *_: SimulatedBackend())
+
+@pytest.mark.parametrize("agent", SMALL)
+def test_an_agent_on_the_fake_gpu_learns_what_it_learns_on_the_cpu(
+    agent: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(training, "TEST_EPISODES", 1)
-    list(messages(spec, tmp_path / "gpu"))
+    spec = job_of(agent, "Blackjack-v1", eval_freq=0, **SMALL[agent]) | {"baseline": False}
+    spec["network"]["layers"][0]["units"] = 4
+    spec["training"]["total_timesteps"] = {"dqn": 64, "ppo": 8, "reinforce": 4}[agent]
+    list(messages(spec, tmp_path / "cpu"))
+    FakeGpu().install(monkeypatch)
+    resolved = parse_job(spec).resolved()
+    list(training_job.run(resolved, tmp_path / "gpu", None, "gpu:0", 1, Path("unused"), lambda: False))
     expected, found = (unpack(tmp_path / place / "model.safetensors")[0] for place in ("cpu", "gpu"))
     for name, values in expected.items():
         np.testing.assert_allclose(found[name], values, rtol=1e-3, atol=1e-5, err_msg=name)
