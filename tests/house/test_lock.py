@@ -23,6 +23,7 @@ PACKAGES = ("kernels", "services", "workers", "api")
 MODULES = {  # what a distribution is imported as, where that is not its name
     "annotated-types": "annotated_types",
     "fastapi-offline": "fastapi_offline",
+    "pillow": "PIL",
     "prometheus-client": "prometheus_client",
     "pydantic-settings": "pydantic_settings",
     "pyyaml": "yaml",
@@ -38,6 +39,7 @@ WITH_OTHERS = {  # comes with a distribution that is declared
     "cupy": "cupy-cuda13x",
     "click": "typer",
     "billiard": "celery",
+    "scipy": "scikit-learn",
 }
 
 
