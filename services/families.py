@@ -12,12 +12,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from services import spec
+from services.agents.review import AgentPreflight
 from services.documents import from_yaml
 from services.drawing import draw
 from services.errors import Invalid
-from services.preflight import check
-from services.spec import parse_job
+from services.preflight import Preflight
+from services.spec import check_job, parse_job
 
 FOLDER: Final = Path("docs/families")
 EXAMPLES: Final = Path("examples")
@@ -107,10 +107,9 @@ def _picture(name: str) -> str | None:
     return draw(outline, name) if outline.get("layers") else None
 
 
-def checked(job: str | dict[str, Any]) -> Any:
-    """The preflight of a job; a service that knows agents checks their jobs, which have no data set, another way."""
-    judge: Callable[[Any], Any] = getattr(spec, "check_job", check)
-    return judge(parse_job(job))
+def checked(job: str | dict[str, Any]) -> Preflight | AgentPreflight:
+    """The preflight of a job; Invalid with every mistake."""
+    return check_job(parse_job(job))
 
 
 def _mistake(wish: str) -> str:

@@ -134,7 +134,8 @@ def review(
     if card and dataset:
         found.of(lambda: _pipeline(card, dataset))
         found.of(lambda: _noise(task, card, dataset))
-    fits = card is not None and found.of(lambda: _task_fits(task, card)) is not None
+    choosable = dataset is not None and dataset.upload is not None
+    fits = card is not None and found.of(lambda: _task_fits(task, card, choosable)) is not None
     names = found.of(lambda: _metric_names(task, training)) if training and (task or training.metrics) else None
     if training:
         found.of(lambda: _schedule(training))
@@ -181,9 +182,11 @@ def _card(dataset: DatasetSpec, library: Library) -> Card:
         raise Invalid([_with_keys(mistake) for mistake in error.mistakes]) from error
 
 
-def _task_fits(task: str | None, card: Card) -> bool:
+def _task_fits(task: str | None, card: Card, choosable: bool = False) -> bool:
     if task is not None and task not in card.tasks and not (task == "autoencoder" and card.input_dtype == "float32"):
         hint = f"Set task to {' or '.join(card.tasks)}, or choose another data set."
+        if choosable and {task, *card.tasks} == {"classification", "regression"}:
+            hint = f"Set task to {card.tasks[0]}, or dataset.task to {task} where the target's numbers can be both."
         raise Invalid([Mistake("task", "task_unfit", f"{card.name} has no targets for {task}", hint)])
     return True
 

@@ -200,16 +200,18 @@ def _duplicates(card: Card, parts: Mapping[str, Part]) -> Duplicates | None:
         return None
     keys = {part: _keys(rows.x) for part, rows in parts.items()}
     train, validation = set(keys["train"]), set(keys["validation"])
-    targets: dict[Hashable, set[bytes]] = {}
+    targets: dict[Hashable, bytes] = {}
+    contradictory: set[Hashable] = set()
     for part, rows in parts.items():
         for key, y in zip(keys[part], rows.y, strict=True):
-            targets.setdefault(key, set()).add(y.tobytes())
+            if targets.setdefault(key, target := y.tobytes()) != target:
+                contradictory.add(key)
     return Duplicates(
         train=len(keys["train"]) - len(train),
         validation=sum(key in train for key in keys["validation"]),
         test=sum(key in train for key in keys["test"]),
         test_in_validation=sum(key in validation for key in keys["test"]),
-        contradictions=sum(len(found) > 1 for found in targets.values()),
+        contradictions=len(contradictory),
     )
 
 

@@ -40,6 +40,7 @@ WITH_OTHERS = {  # comes with a distribution that is declared
     "cupy": "cupy-cuda13x",
     "click": "typer",
     "billiard": "celery",
+    "scipy": "scikit-learn",
 }
 
 

@@ -62,11 +62,11 @@ def have_offset(texts: "pl.Series") -> Literal["all", "none", "some"]:
     return "all" if found.all() and len(found) else "some" if found.any() else "none"
 
 
-def numbers(texts: "pl.Series", lines: Sequence[int], name: str, comma: bool = False) -> Array:
+def numbers(texts: "pl.Series", lines: Sequence[int], name: str, comma: bool = False, checked: bool = False) -> Array:
     """float64, NaN where nothing is known; DataError names the line of what is no number or too large for float32."""
     import polars as pl
 
-    if not are_numbers(texts, comma):
+    if not checked and not are_numbers(texts, comma):
         pattern = COMMA_NUMBER if comma else NUMBER
         raise _at(~texts.fill_null("0").str.contains(pattern).to_numpy(), texts, lines, name, "is no number")
     plain = texts.str.replace(",", ".", literal=True) if comma else texts

@@ -27,6 +27,8 @@ MAX_VALUES = 50_000
 """Different values of all columns of categories together."""
 MAX_PATTERNS = 10_000
 """Different sets of missing cells in a row that are counted one by one."""
+MAX_PATTERN_CELLS = 4_000_000
+"""Cells of these sets: as many bits are kept of a table."""
 FEW = 20
 """So many different values are categories whether or not they repeat."""
 _ID_ROWS = 10
@@ -56,12 +58,13 @@ class Column:
         self.missing += texts.null_count()
         if not len(present):
             return
-        cells.refuse_infinite(texts, lines, self.name)
         self.number = self.number and cells.are_numbers(present)
+        if not self.number:
+            cells.refuse_infinite(texts, lines, self.name)
         self.comma = self.comma and self.comma_allowed and cells.are_numbers(present, comma=True)
         self.date = self.date and not (self.number or self.comma) and self._dates(present)
         if self.number or self.comma:
-            self._measure(cells.numbers(texts, lines, self.name, comma=not self.number))
+            self._measure(cells.numbers(texts, lines, self.name, comma=not self.number, checked=True))
         else:
             cells.refuse_control(texts, lines, self.name)
             self.longest = max(self.longest, int(np.max(present.str.len_chars().to_numpy())))
@@ -187,6 +190,8 @@ class Tally:
     def facts(self) -> dict[str, Any]:
         """Rows, columns and the patterns of gaps (hexadecimal, a bit for each column from the left), as plain JSON."""
         patterns = None if self.patterns is None else [[key.hex(), n] for key, n in self.patterns.most_common()]
+        if patterns is not None and len(patterns) * len(self.columns) > MAX_PATTERN_CELLS:
+            patterns = None
         columns = [column.facts() for column in self.columns]
         if (values := sum(len(column["values"] or ()) for column in columns)) > MAX_VALUES:
             message = f"The columns of categories hold {values:,} different values; at most {MAX_VALUES:,} are read."
