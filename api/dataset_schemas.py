@@ -67,6 +67,7 @@ class ReportOut(BaseModel):
     id: str | None
     kind: str
     sha256: str
+    options: Document = Field(description="What the report is for; without any, an upload's suggested ones.")
     rows: dict[str, int]
     classes: dict[str, dict[str, int]] | None
     values: dict[str, dict[str, float | None]] | None

@@ -110,9 +110,12 @@ class Desk:
     def report(
         self, tenant: str, ref: str, options: Mapping[str, Any], split: Split, train_fraction: float
     ) -> dict[str, Any]:
-        """The report on a data set as a job would deal it out, worked out once for each wish. Invalid for options that
-        do not fit; NotDownloaded."""
+        """The report on a data set as a job would deal it out, and the options it is for; worked out once for each
+        wish. An upload without any option has those that its survey suggested. Invalid for options that do not fit;
+        NotDownloaded."""
         source, upload = self.source(tenant, ref)
+        if upload is not None and not options:
+            options = upload.facts.get("suggested") or {}
         card = datasets.card_of(source, options)
         datasets.sizes(card, split, train_fraction)
         chosen = asdict(datasets.options_of(source, options))
@@ -120,11 +123,12 @@ class Desk:
         key = hashlib.sha256(json.dumps(wish, sort_keys=True, default=str).encode()).hexdigest()
         request = {"do": "report", **wish, "options": dict(options)}
         if upload is None:
-            return self._remembered(f"{card.name} {key}", request | {"name": card.name})
+            found = self._remembered(f"{card.name} {key}", request | {"name": card.name})
+            return found | {"options": chosen}
         if (kept := self.store.report(upload.id, key)) is None:
             kept = self._ask(request | {"upload": hand_over(upload, self.folder)}, Limits.for_size(upload.size))
             self.store.keep_report(upload.id, key, kept)
-        return kept
+        return kept | {"options": chosen}
 
     def samples(self, tenant: str, ref: str) -> list[dict[str, Any]]:
         """A dozen rows of a data set in a form to show."""

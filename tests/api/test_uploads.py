@@ -283,6 +283,7 @@ def test_the_report_is_worked_out_once_for_each_wish(house: House, here: Here, u
     assert found["guess"]["majority class"]["accuracy"] > 0.4
     assert found["missing"] == {"width": 6}
     assert found["survey"]["rows"] == 240
+    assert found["options"]["missing"] == "median"
     assert user.get(f"{PATH}/report", params={"seed": 1}).json() == found
     user.get(f"{PATH}/report", params={"seed": 2})
     assert [request["do"] for request in here.asked] == ["survey", "report", "report"]
@@ -290,6 +291,15 @@ def test_the_report_is_worked_out_once_for_each_wish(house: House, here: Here, u
     ground = user.get(f"{PATH}/report", params=wish).json()
     assert set(ground["classes"]["train"]) == {"sand", "clay", "loam"}
     assert sum(ground["rows"].values()) < 234
+
+
+def test_a_report_without_options_is_for_those_that_suit_the_file(here: Here, user: TestClient) -> None:
+    hours = [f"2024-01-{1 + k // 24:02d}T{k % 24:02d}:00:00,{k % 7}.5" for k in range(24 * 20) if k != 100]
+    upload = put(user, "\n".join(["time,load", *hours]).encode(), "load")
+    assert (upload["kind"], upload["suggested"]["gaps"]) == ("series", "interpolate")
+    report = user.get("/v1/datasets/load/report").json()
+    assert (report["options"]["gaps"], report["order"]["in_order"]) == ("interpolate", True)
+    assert user.get("/v1/datasets/load/report?gaps=error").status_code == 422
 
 
 def test_a_report_for_options_that_do_not_fit_says_all_that_is_wrong(here: Here, user: TestClient) -> None:

@@ -127,7 +127,7 @@ def decoded(data: bytes) -> "Image":
                 raise Unreadable(f"it has {picture.width:,} × {picture.height:,} pixels; {MAX_PIXELS:,} are read")
             picture.load()
             return ImageOps.exif_transpose(picture)
-    except Unreadable:
+    except (Unreadable, MemoryError):
         raise
     except Image.DecompressionBombError as error:
         raise Unreadable(f"it has far more than {MAX_PIXELS:,} pixels") from error
@@ -172,6 +172,8 @@ def _look(data: bytes) -> tuple[tuple[tuple[int, int], bool], Callable[[], str]]
     picture = decoded(data)
     try:
         return ((picture.height, picture.width), is_coloured(picture)), lambda: _preview(picture)
+    except MemoryError:
+        raise
     except Exception as error:  # Converting uses the decoder's tables, which a broken file may have spoilt.
         raise Unreadable(f"it is no good picture ({type(error).__name__})") from error
 

@@ -150,7 +150,7 @@ def decoded(data: bytes) -> tuple[Array, int]:
             if len(samples) != sound.frames or not np.isfinite(samples).all():
                 raise Unreadable(f"it ends after {len(samples):,} of {sound.frames:,} samples, or holds other things")
             return samples.mean(axis=1, dtype=np.float64), sound.samplerate
-    except Unreadable:
+    except (Unreadable, MemoryError):
         raise
     except Exception as error:  # A decoder may stumble over foreign bytes in any way; the file is broken then.
         raise Unreadable(f"it is no good recording ({type(error).__name__}: {str(error)[:120]})") from error

@@ -13,7 +13,7 @@ from services.datasets.base import Raw
 from services.datasets.options import parse
 from services.datasets.uploaded import source, survey
 from services.datasets.uploaded.folders import order_of
-from services.datasets.uploaded.pictures import Pictures
+from services.datasets.uploaded.pictures import Pictures, decoded
 from services.errors import DataError, Invalid
 from tests.services.uploaded.hostile import member, png, tarred, zipped
 
@@ -176,3 +176,12 @@ def test_folders_say_part_and_class(names: list[str], above: int, parts: bool, c
 def test_names_without_class_folders_are_refused(names: list[str]) -> None:
     with pytest.raises(DataError, match="class folder"):
         order_of(names)
+
+
+def test_too_little_memory_makes_no_picture_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none_left(*_: Any, **__: Any) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(Image, "open", none_left)
+    with pytest.raises(MemoryError):
+        decoded(png())

@@ -263,3 +263,36 @@ def test_the_default_card_and_its_content_deal_out_as_promised(tmp_path: Path) -
     dealt = content(made).deal(made.card, Split(), counts)
     assert (len(dealt.train), len(dealt.validation), len(dealt.test)) == tuple(counts) == (36, 4, 10)
     assert isinstance(dealt.train.x["a"], np.ndarray)
+
+
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    rows=st.lists(st.tuples(CELLS, WORDS, st.sampled_from(["", "1", "2", "3"])), min_size=4, max_size=30),
+    missing=st.sampled_from(["median", "mean", "drop", "error"]),
+    target=st.sampled_from(["v", "w", "k", None]),
+    categories=st.integers(2, 6),
+)
+def test_what_a_card_promises_from_facts_alone_is_what_is_read(
+    tmp_path: Path, rows: list[tuple[Any, Any, str]], missing: str, target: str | None, categories: int
+) -> None:
+    frame = pl.DataFrame(rows, schema={"v": pl.Float64, "w": pl.String, "k": pl.String}, orient="row")
+    frame.write_csv(tmp_path / "upload")
+    try:
+        facts = json.loads(json.dumps(survey(tmp_path / "upload", "table").facts))
+        made = source("t", "table", facts, None)
+        chosen = {"missing": missing, "target": target, "categories": categories}
+        promised = card(made, **chosen)
+    except (DataError, Invalid):
+        return
+    raw = content(
+        source("t", "table", facts, tmp_path / "upload"), missing=missing, target=target, categories=categories
+    )
+    assert len(raw.x) == len(raw.y) == promised.train + promised.test
+    encoded = raw.encoder.fit(raw.x).encode(raw.x)
+    assert encoded.shape == (len(raw.x), *promised.input_shape)
+    assert np.isfinite(encoded).all()
+    if promised.classes is not None:
+        assert set(raw.y.tolist()) <= set(range(len(promised.classes)))
+    if missing in {"drop", "error"}:
+        assert not any((raw.x[c.name] == -1).any() if c.dtype == "<U256" else np.isnan(raw.x[c.name]).any()
+                       for c in raw.encoder.columns)  # fmt: skip
