@@ -120,7 +120,10 @@ def _mistake(wish: str) -> str:
         return ""
     job = from_yaml(file.read_bytes())
     for change in changes:
-        _changed(job, change)
+        try:
+            _changed(job, change)
+        except (KeyError, IndexError) as error:
+            raise ValueError(f"{wish!r} speaks of a part that the example does not have") from error
     try:
         checked(job)
     except Invalid as error:

@@ -81,7 +81,7 @@ def run(
         yield {"type": "failed", "reason": "diverged", "message": f"{error.message} {error.hint}"}
         return
     yield {"type": "phase", "phase": "finalising"}
-    yield workshop.shown(workshop.done())
+    yield workshop.done()
 
 
 PRELOADED = """
@@ -372,19 +372,6 @@ class _Workshop:
     def rows_or_none(self, part: Part) -> Rows | None:
         """The same, or None where the part is empty."""
         return self.rows(part) if len(part) else None
-
-    def shown(self, done: Message) -> Message:
-        """The last message, with what a person wants to look at."""
-        if self.job.task == "forecasting":
-            data = self.dataset
-            done["result"] |= foreseen(data.card, data.pipeline, data.test, self.outputs)
-        return done
-
-    def outputs(self, part: Part) -> np.ndarray[Any, Any]:
-        """What the network gives for a part."""
-        made: list[np.ndarray[Any, Any]] = []
-        evaluate(self.plan, self.rows(part), [], lambda y, _: made.append(np.array(y)))
-        return np.concatenate(made)
 
 
 @final

@@ -30,7 +30,6 @@ MODULES = {  # what a distribution is imported as, where that is not its name
     "scikit-learn": "sklearn",
 }
 WITH_OTHERS = {  # comes with a distribution that is declared
-    "scipy": "scikit-learn",
     "kombu": "celery",
     "redis": "celery",
     "starlette": "fastapi",
