@@ -46,7 +46,7 @@ def test_every_exception_of_ours_has_a_status(kind: type[TrainyardError]) -> Non
 
 
 def test_the_table_names_no_status_twice_for_one_class() -> None:
-    assert {int(status) for status in STATUS.values()} == {401, 403, 404, 409, 422, 429, 503, 507}
+    assert {int(status) for status in STATUS.values()} == {401, 403, 404, 409, 413, 422, 429, 503, 507}
 
 
 def test_many_mistakes_come_in_one_answer() -> None:

@@ -60,6 +60,7 @@ def test_the_matrix_covers_the_contract() -> None:
         GET /v1/jobs/{id}/network.svg
         POST /v1/jobs/{id}/cancel|POST /v1/jobs/{id}/stop|DELETE /v1/jobs/{id}|GET /v1/jobs/{id}/metrics
         GET /v1/jobs/{id}/events|GET /v1/jobs/{id}/logs|GET /v1/models/{id}|POST /v1/models/{id}/predict
+        GET /v1/models/{id}/files/{name}
         GET /v1/models/{id}/export|GET /v1/datasets|GET /v1/datasets/{name}|GET /v1/workers|GET /v1/queue
         PUT /v1/datasets/{name}|DELETE /v1/datasets/{name}|GET /v1/datasets/{name}/report
         GET /v1/datasets/{name}/samples|GET /metrics"""
