@@ -148,7 +148,7 @@ class _Workshop:
         self.reason, self.epochs = "completed", 0
         self.best_epoch: int | None = None
         self.last: dict[str, float] = {}
-        self.started = time.monotonic()
+        self.started, self.before = time.monotonic(), 0.0
 
     def begin(self, resume: Path | None) -> Standing:
         """Initial weights, or those of a checkpoint."""
@@ -157,7 +157,7 @@ class _Workshop:
             return Standing(Cursor())
         arrays, about = unpack(resume)
         self.plan.load_state(_group(arrays, "state/"))
-        self.last = about.get("last", {})
+        self.last, self.before = about.get("last", {}), about.get("seconds", 0.0)
         return Standing(Cursor(**about["cursor"]), _group(arrays, "best/") or None)
 
     def summary(self, standing: Standing) -> str:
@@ -228,7 +228,7 @@ class _Workshop:
         path = self.folder / f"checkpoint-{step}-{standing.cursor.epoch}.safetensors"
         path.unlink(missing_ok=True)
         sha256, size = self.store.write_durable(
-            path, pack(arrays, {"cursor": standing.cursor.to_json(), "last": self.last})
+            path, pack(arrays, {"cursor": standing.cursor.to_json(), "last": self.last, "seconds": self.seconds()})
         )
         metrics, self.pending = self.pending, []
         return {
@@ -239,6 +239,10 @@ class _Workshop:
             "size": size,
             "metrics": metrics,
         }
+
+    def seconds(self) -> float:
+        """How long the steps taken so far took, in this attempt and in those whose checkpoint it went on from."""
+        return self.before + time.monotonic() - self.started
 
     def done(self) -> Message:
         """The last message: what the kept weights score, the classical baseline, and the model as a file."""
@@ -251,7 +255,7 @@ class _Workshop:
             "best_epoch": self.best_epoch,
             "parameters": self.preflight.network.parameters,
             "device": self.plan.backend.name,
-            "train_seconds": round(time.monotonic() - self.started, 3),
+            "train_seconds": round(self.seconds(), 3),
             "weights_sha256": digest(weights),
             "dataset_sha256": self.dataset.sha256,
         }

@@ -50,7 +50,8 @@ def finished(client: Client, id: str) -> Any:
 
 
 def trainers() -> list[int]:
-    """Process ids of trainers on this machine: forks of a zygote look like it and are its children."""
+    """Process ids of this test's own trainers: forks of a zygote look like it and are its children. Another stack on
+    this machine has trainers too, and none of them may be killed."""
     found: dict[int, tuple[int, bytes]] = {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -59,7 +60,15 @@ def trainers() -> list[int]:
         except OSError:
             continue
     zygotes = {pid for pid, (_, line) in found.items() if b"workers.zygote" in line}
-    return [pid for pid in zygotes if found[pid][0] in zygotes]
+    return [pid for pid in zygotes if found[pid][0] in zygotes and os.getpid() in ancestors(pid, found)]
+
+
+def ancestors(pid: int, found: dict[int, tuple[int, bytes]]) -> list[int]:
+    """The parents of a process, nearest first."""
+    line: list[int] = []
+    while pid in found and (pid := found[pid][0]):
+        line.append(pid)
+    return line
 
 
 @pytest.mark.timeout(300)
