@@ -164,7 +164,7 @@ class _Workshop:
         self.last: dict[str, float] = {}
         self.best: dict[str, float] = {}
         self.noise = job.dataset.corruption
-        self.started = time.monotonic()
+        self.started, self.before = time.monotonic(), 0.0
 
     def begin(self, resume: Path | None) -> Standing:
         """Initial weights, or those of a checkpoint."""
@@ -173,7 +173,7 @@ class _Workshop:
             return Standing(Cursor())
         arrays, about = unpack(resume)
         self.plan.load_state(_group(arrays, "state/"))
-        self.last, self.best = about.get("last", {}), about.get("best", {})
+        self.last, self.best, self.before = about.get("last", {}), about.get("best", {}), about.get("seconds", 0.0)
         return Standing(Cursor(**about["cursor"]), _group(arrays, "best/") or None)
 
     def summary(self, standing: Standing) -> str:
@@ -244,9 +244,8 @@ class _Workshop:
         step = standing.cursor.step
         path = self.folder / f"checkpoint-{step}-{standing.cursor.epoch}.safetensors"
         path.unlink(missing_ok=True)
-        sha256, size = self.store.write_durable(
-            path, pack(arrays, {"cursor": standing.cursor.to_json(), "last": self.last, "best": self.best})
-        )
+        about = {"cursor": standing.cursor.to_json(), "last": self.last, "best": self.best, "seconds": self.seconds()}
+        sha256, size = self.store.write_durable(path, pack(arrays, about))
         metrics, self.pending = self.pending, []
         return {
             "type": "checkpoint",
@@ -256,6 +255,10 @@ class _Workshop:
             "size": size,
             "metrics": metrics,
         }
+
+    def seconds(self) -> float:
+        """How long the steps taken so far took, in this attempt and in those whose checkpoint it went on from."""
+        return self.before + time.monotonic() - self.started
 
     def done(self) -> Message:
         """The last message: what the kept weights score, the classical baseline, and the model as a file."""
@@ -267,7 +270,7 @@ class _Workshop:
             "best_epoch": self.best_epoch,
             "parameters": self.preflight.network.parameters,
             "device": self.plan.backend.name,
-            "train_seconds": round(time.monotonic() - self.started, 3),
+            "train_seconds": round(self.seconds(), 3),
             "weights_sha256": digest(weights),
             "dataset_sha256": self.dataset.sha256,
         }

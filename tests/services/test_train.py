@@ -233,6 +233,7 @@ def test_a_run_that_was_lost_after_its_last_step_still_tells_its_last_metrics(tm
     again = list(messages(changed(IRIS, training__epochs=3), tmp_path / "b", resume=Path(last["path"])))[-1]
     for name in ("metrics", "test", "weights_sha256", "epochs"):
         assert again["result"][name] == told[-1]["result"][name]
+    assert again["result"]["train_seconds"] >= round(unpack(Path(last["path"]))[1]["seconds"], 3) > 0
 
 
 def test_the_reported_losses_are_those_of_the_weights_at_each_step(tmp_path: Path) -> None:
