@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -9,7 +10,9 @@ import numpy as np
 import pytest
 
 from benchmarks.contestants import FIRST_STEPS, ours, torch_eager
+from benchmarks.scores import RESULTS, digest
 from benchmarks.workloads import WORKLOADS
+from services.spec import parse_job
 
 
 @pytest.mark.peers
@@ -27,3 +30,9 @@ def test_the_harness_answers_without_any_peer(tmp_path: Path) -> None:
     losses = run(40)
     assert len(losses) == 40
     assert np.isfinite(losses).all()
+
+
+@pytest.mark.parametrize("file", sorted(RESULTS.glob("scores-*.json")), ids=lambda file: file.stem)
+def test_kept_scores_are_those_of_the_example_as_it_is(file: Path) -> None:
+    kept = json.loads(file.read_text())
+    assert kept["spec_sha256"] == digest(parse_job(Path(kept["example"]).read_text()).resolved())

@@ -111,7 +111,9 @@ def test_files_are_read_plain_and_gzipped(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "damage", [b"no gzip at all", gzip.compress(GOOD)[:-9], gzip.compress(GOOD)[:12] + b"\xff" * 30]
+    "damage",
+    [b"no gzip at all", gzip.compress(GOOD)[:-9], gzip.compress(GOOD)[:12] + b"\xff" * 30],
+    ids=["another format", "cut off", "garbled"],
 )
 def test_a_damaged_gzip_file_is_a_data_error(tmp_path: Path, damage: bytes) -> None:
     path = tmp_path / "x-ubyte.gz"
