@@ -17,6 +17,7 @@ from typing import Any
 
 from api.client import Client
 from api.session import connected
+from services.documents import from_yaml
 from services.jobs import TERMINAL
 from services.spec import parse_job
 
@@ -28,7 +29,7 @@ WAIT_SECONDS = 2.0
 
 
 def digest(spec: dict[str, Any]) -> str:
-    """The SHA-256 of a resolved spec's decisive sections."""
+    """The SHA-256 of a spec's decisive sections, as posted or resolved."""
     sections = json.dumps({name: spec.get(name) for name in DECISIVE}, sort_keys=True)
     return hashlib.sha256(sections.encode()).hexdigest()
 
@@ -49,13 +50,14 @@ def run(client: Client, file: Path, known: dict[str, Any]) -> Any:
     return job
 
 
-def figures(job: Any, example: str, machine: str) -> dict[str, Any]:
-    """What is worth keeping of a finished job."""
+def figures(job: Any, example: Path, machine: str) -> dict[str, Any]:
+    """What is worth keeping of a finished job. `spec_sha256` is that of the file's text, which new defaults leave as it
+    is."""
     result = job.result or {}
     return {
-        "example": example,
+        "example": str(example),
         "state": job.state,
-        "spec_sha256": digest(job.spec),
+        "spec_sha256": digest(from_yaml(example.read_bytes())),
         "dataset_sha256": result.get("dataset_sha256"),
         "weights_sha256": result.get("weights_sha256"),
         "seed": job.spec["training"]["seed"],
@@ -82,7 +84,7 @@ def main() -> None:
     with connected() as client:
         known = succeeded(client)
         for file in arguments.files:
-            kept = figures(run(client, file, known), str(file), arguments.machine)
+            kept = figures(run(client, file, known), file, arguments.machine)
             print(json.dumps(kept))
             if arguments.save:
                 (RESULTS / f"scores-{file.stem}.json").write_text(json.dumps(kept, indent=1) + "\n")

@@ -84,7 +84,7 @@ def test_what_is_killed_starts_again_on_the_same_address(stack: Stack, client: C
 @linux
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_everything_in_order(launched: subprocess.Popen[str], tmp_path: Path, number: int) -> None:
-    assert len(processes(tmp_path)) >= 4
+    assert wait_until(lambda: len(processes(tmp_path)) >= 4, STARTED), "launcher, API, worker and its pool"
     launched.send_signal(number)
     text, _ = launched.communicate(timeout=STOPPED)
     assert launched.returncode == 0, text
