@@ -73,7 +73,8 @@ class AllowedHosts:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
         if scope["type"] == "http" and not self.allows(Headers(scope=scope).get("host", "")):
-            detail = f"This server does not answer to that Host. Known: {', '.join(sorted(self.hosts))}."
+            known = ", ".join(sorted(self.hosts))
+            detail = f"This server does not answer to that Host. Known: {known}. TRAINYARD_ALLOWED_HOSTS adds to them."
             await refuse(scope, receive, send, HTTPStatus.MISDIRECTED_REQUEST, "unknown_host", detail)
             return
         await self.app(scope, receive, send)

@@ -68,7 +68,7 @@ def create_app(settings: Settings | None = None, ring: Callable[[str], object] =
     errors.install(app)
     # The last one added stands outermost.
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
-    app.add_middleware(AllowedHosts, hosts={settings.host} - ANYWHERE)
+    app.add_middleware(AllowedHosts, hosts=settings.hosts - ANYWHERE)
     app.add_middleware(Counting, measures=measures)
     app.add_middleware(RequestId)
     check_guards(app)

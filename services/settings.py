@@ -25,6 +25,9 @@ class Settings(BaseSettings):
         description="Cache of downloaded data sets; a file there with the right SHA-256 is never downloaded again.",
     )
     host: str = Field("127.0.0.1", description="Address the API listens on.")
+    allowed_hosts: str = Field(
+        "", description="Names, by commas, under which a proxy offers the API; loopback and `host` always are."
+    )
     port: int = Field(8000, ge=0, le=65535, description="Port the API listens on; 0 picks a free one.")
     heartbeat_seconds: float = Field(5.0, gt=0, description="How often a worker says that its job lives.")
     silent_seconds: float = Field(30.0, gt=0, description="A job silent this long goes back to the queue.")
@@ -49,6 +52,11 @@ class Settings(BaseSettings):
         if "://" in url and not url.startswith("file://"):
             raise ValueError("only a folder can hold artifacts so far: a path or file:///path")
         return url
+
+    @property
+    def hosts(self) -> set[str]:
+        """The names that a request may address."""
+        return {self.host, *(name.strip() for name in self.allowed_hosts.split(",") if name.strip())}
 
     @property
     def database(self) -> str:

@@ -6,6 +6,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from api.limits import DEPTH, depth
+from api.main import create_app
+from services.settings import Settings
 from tests.api.stage import House, client_of, iris
 
 
@@ -68,6 +70,14 @@ def test_foreign_hosts_are_refused(house: House, host: str) -> None:
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST:8000", "127.0.0.1:1", "[::1]:8000"])
 def test_loopback_hosts_are_served(house: House, host: str) -> None:
     assert house.anonymous.get("/livez", headers={"Host": host}).status_code == 200
+
+
+def test_a_proxy_may_offer_the_service_under_names_of_its_own(settings: Settings) -> None:
+    app = create_app(settings.model_copy(update={"allowed_hosts": "lab.example.org, Yard.example.org"}))
+    with TestClient(app, base_url="http://127.0.0.1") as client:
+        for host in ("lab.example.org", "yard.example.org:443", "127.0.0.1"):
+            assert client.get("/livez", headers={"Host": host}).status_code == 200
+        assert client.get("/livez", headers={"Host": "example.org"}).status_code == 421
 
 
 def test_a_request_id_comes_back_and_a_bad_one_is_replaced(house: House) -> None:
