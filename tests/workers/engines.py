@@ -69,7 +69,9 @@ def play_forever(spec: Say, folder: Path, *_: Any) -> Iterator[Say]:
     child = os.fork()
     if child == 0:
         time.sleep(600)
-    (folder / "pids").write_text(f"{os.getpid()} {child}")
+    # Whoever waits for the file finds it whole, and no longer open here.
+    (folder / "pids.new").write_text(f"{os.getpid()} {child}")
+    (folder / "pids.new").rename(folder / "pids")
     for step in range(1, 10**9):
         yield {"type": "progress", "step": step, "total_steps": 10**9, "epoch": 1, "eta_seconds": None}
         time.sleep(0.05)
