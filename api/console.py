@@ -222,7 +222,8 @@ def print_predictions(found: Mapping[str, Any]) -> None:
     for one in found["predictions"]:
         sure = [f"{other['class']} {other['probability']:.4f}" for other in one.get("top", [])]
         numbers = one.get("values") or one.get("probabilities") or {}
-        values = [one["name"]] * ("action" in one) + [f"{name} {value:.5g}" for name, value in numbers.items()]
+        chosen = [one["name"]] if "action" in one else []
+        values = chosen + [f"{name} {value:.5g}" for name, value in numbers.items()]
         written = [one["text"]] if "text" in one else [brief(flat(one["output"]))] if "output" in one else []
         out.print("  ".join(written or sure or values), markup=False, soft_wrap=True)
 
