@@ -197,7 +197,7 @@ export function scores(result) {
   const row = (name, value) => ({ name, metric, value, better, fraction: metric.includes("accuracy") });
   const score = (model) => (metric === baseline.metric ? model?.score : model?.scores?.[metric]);
   const others = [baseline.best, baseline.trivial].filter((model) => Number.isFinite(score(model)));
-  const solved = metric === "episode_return" && Number.isFinite(result.reward_threshold) ? [row("Counts as solved", result.reward_threshold)] : [];
+  const solved = metric === "episode_return" && Number.isFinite(result.reward_threshold) ? [row("the mark for solved", result.reward_threshold)] : [];
   return [row("This network", test[metric]), ...solved, ...others.map((model) => row(words(model.name), score(model)))];
 }
 
