@@ -10,7 +10,7 @@ from services.errors import AlreadyFinished, Conflict, Invalid, Mistake, NotFini
 from services.sql import intake, line, series, transitions
 from services.sql.engine import reading, writing
 from services.sql.ids import is_id
-from services.sql.rows import attempt_of, event_of, job_of
+from services.sql.rows import attempt_of, checkpoint_of, event_of, job_of
 from services.sql.schema import artifacts, attempts, checkpoints, events, jobs, labels
 from services.sql.types import storable
 from services.sql.values import (
@@ -69,20 +69,22 @@ class JobStore:
         idempotency_key: str | None = None,
         body_sha: str | None = None,
         parent_id: str | None = None,
+        origin: str | None = None,
         resume: bool = False,
     ) -> tuple[Job, bool]:
         """Queue a job: row, event and doorbell in one transaction; False when the key had made it before.
 
-        `resume` starts from the parent's last checkpoint, with the parent's metrics up to it.
+        `resume` starts from the parent's last checkpoint, with the parent's metrics up to it; `origin` is the kind of
+        child (retry, replay).
         Raises KeyReused, QuotaExceeded, NotFound (parent), Conflict (nothing to resume from).
         """
-        body = body_sha or intake.body_sha_of(spec, parent_id, resume)
+        body = body_sha or intake.body_sha_of(spec, parent_id, origin, resume)
         key = None if idempotency_key is None else intake.sha_of(idempotency_key)
         try:
-            id, created = self._submit(tenant, spec, outline, key, body, parent_id, resume)
+            id, created = self._submit(tenant, spec, outline, key, body, parent_id, origin, resume)
         except IntegrityError:
             # Another request with the same key was faster; now its row is there to be found.
-            id, created = self._submit(tenant, spec, outline, key, body, parent_id, resume)
+            id, created = self._submit(tenant, spec, outline, key, body, parent_id, origin, resume)
         return self.get(tenant, id), created
 
     def _submit(
@@ -93,6 +95,7 @@ class JobStore:
         key: str | None,
         body: str,
         parent_id: str | None,
+        origin: str | None,
         resume: bool,
     ) -> tuple[str, bool]:
         with writing(self.engine) as connection:
@@ -101,7 +104,7 @@ class JobStore:
             intake.check_quota(connection, tenant, self.max_queued)
             source = None if parent_id is None else intake.parent(connection, tenant, parent_id)
             intake.require_upload(connection, tenant, spec)
-            id = intake.add(connection, tenant, spec, outline, parent_id)
+            id = intake.add(connection, tenant, spec, outline, parent_id, origin)
             if resume and source is not None:
                 intake.inherit(connection, id, source)
             if key is not None:
@@ -218,6 +221,16 @@ class JobStore:
             rows = connection.execute(columns.where(table.job == id).order_by(table.name)).all()
         return [Artifact(*row) for row in rows]
 
+    def checkpoint(self, tenant: str, id: str) -> Checkpoint | None:
+        """Where a retry of the job can go on: its last checkpoint, if there still is one."""
+        with reading(self.engine) as connection:
+            return checkpoint_of(connection, _row(connection, tenant, id))
+
+    def metrics_digest(self, tenant: str, id: str) -> tuple[int, str]:
+        """How many metric values a job committed, and the SHA-256 over all of them (see `services.sql.series`)."""
+        with reading(self.engine) as connection:
+            return series.digest(connection, str(_row(connection, tenant, id)["id"]))
+
     def queue_of(self, job: Job) -> QueuePlace:
         """Where a queued job stands and what it waits for."""
         with reading(self.engine) as connection:
@@ -296,7 +309,10 @@ def _paths(connection: Connection, id: str) -> list[str]:
 
 
 def _refuse_if_needed(connection: Connection, id: str, paths: list[str]) -> None:
-    """A live retry that starts from one of these files keeps them alive."""
+    """A live retry that starts from one of these files keeps them alive, a live replay what it is compared with."""
+    replays = select(jobs.c.id).where(jobs.c.parent_id == id, jobs.c.origin == "replay")
+    if user := connection.execute(replays.where(jobs.c.state.in_(["queued", "running"])).limit(1)).scalar():
+        raise Conflict(f"Job {user} replays this job.", hint="Wait until it has finished.")
     others = select(jobs.c.id).join(checkpoints, checkpoints.c.job == jobs.c.id)
     needed = others.where(jobs.c.id != id, checkpoints.c.path.in_(paths), jobs.c.state.in_(["queued", "running"]))
     if user := connection.execute(needed.limit(1)).scalar():

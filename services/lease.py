@@ -8,9 +8,9 @@ from sqlalchemy import Connection, Engine, RowMapping, and_, delete, func, inser
 
 from services.artifacts import ArtifactStore
 from services.errors import Conflict, DataError, LeaseLost
-from services.sql import line, series, transitions
+from services.sql import descent, line, series, transitions
 from services.sql.engine import insert_many, writing
-from services.sql.rows import job_of
+from services.sql.rows import checkpoint_of, job_of
 from services.sql.schema import artifacts as artifact_rows
 from services.sql.schema import attempts, checkpoints, jobs
 from services.sql.schema import events as event_rows
@@ -30,12 +30,18 @@ class Lease:
         self.resume_from = checkpoint
 
     @classmethod
-    def claim(cls, engine: Engine, worker_id: str, devices: Collection[str], *, max_running: int = 0) -> "Lease | None":
-        """Take the best queued job that fits `devices` ("cpu", "gpu", "gpu:0"; auto fits all), or None."""
+    def claim(
+        cls, engine: Engine, worker_id: str, devices: Collection[str], *, max_running: int = 0,
+        environment: Mapping[str, Any] | None = None,
+    ) -> "Lease | None":  # fmt: skip
+        """Take the best queued job that fits `devices` ("cpu", "gpu", "gpu:0"; auto fits all), or None.
+
+        `environment` says what the attempt will run on (see `services.receipt`).
+        """
         with writing(engine) as connection:
             best = line.next_in_line(connection, devices, max_running)
-            row = best and transitions.start(connection, best, worker_id, ",".join(sorted(devices)))
-            return None if row is None else cls(engine, job_of(row), _last_checkpoint(connection, row))
+            row = best and transitions.start(connection, best, worker_id, ",".join(sorted(devices)), environment)
+            return None if row is None else cls(engine, job_of(row), checkpoint_of(connection, row))
 
     def beat(self, progress: Progress | None = None) -> Flags:
         """Say that the holder lives."""
@@ -93,6 +99,8 @@ class Lease:
         """Running -> succeeded; `store` re-reads every artifact from disk first."""
         if store is not None and (broken := [item.name for item in artifacts if not store.verify(item)]):
             raise DataError(f"Artifacts are not what was written: {', '.join(broken)}.")
+        replayed = descent.verdict_on(self.engine, self.job, Reason(reason), result, metrics)
+        result = dict(result) | ({} if replayed is None else {"replay": replayed})
         with self._held({}) as (connection, row):
             series.commit(connection, self.job.id, self.attempt, metrics)
             insert_many(connection, artifact_rows, [_artifact_row(self.job, item) for item in artifacts])
@@ -100,9 +108,11 @@ class Lease:
 
     def fail(self, reason: Reason | str, message: str, metrics: Sequence[MetricRow] = ()) -> None:
         """Running -> failed, for good."""
+        replayed = descent.verdict_on(self.engine, self.job, Reason(reason), {}, metrics)
         with self._held({}) as (connection, row):
             series.commit(connection, self.job.id, self.attempt, metrics)
-            transitions.finish(connection, row, JobState.FAILED, Reason(reason), message)
+            result = None if replayed is None else {"replay": replayed}
+            transitions.finish(connection, row, JobState.FAILED, Reason(reason), message, result)
 
     def cancelled(self, message: str | None = None) -> None:
         """Running -> cancelled; only after the trainer process is gone. Conflict when nobody asked."""
@@ -152,15 +162,6 @@ def _artifact_row(job: Job, artifact: Artifact) -> dict[str, Any]:
     return vars(artifact) | {"job": job.id, "attempt": job.attempt}
 
 
-def _last_checkpoint(connection: Connection, row: RowMapping) -> Checkpoint | None:
-    """What the row's `checkpoint_step` points to."""
-    table = checkpoints.c
-    columns = select(table.step, table.path, table.sha256, table.size)
-    last = columns.where(table.job == row["id"], table.step == row["checkpoint_step"])
-    found = connection.execute(last).one_or_none()
-    return None if found is None else Checkpoint(*found)
-
-
 def _point_to(connection: Connection, job: str, attempt: int, checkpoint: Checkpoint, best: bool) -> set[str]:
     """Add the checkpoint's row; one of the same step gives way, and its path is returned. Steps never go back."""
     table = checkpoints.c
@@ -185,7 +186,7 @@ def _step_back(connection: Connection, job: str, attempt: int) -> Checkpoint | N
     back = update(jobs).where(jobs.c.id == job).values(checkpoint_step=step, step=step or 0).returning(jobs)
     mine = and_(attempts.c.job == job, attempts.c.number == attempt)
     connection.execute(update(attempts).where(mine).values(start_step=step))
-    return _last_checkpoint(connection, connection.execute(back).mappings().one())
+    return checkpoint_of(connection, connection.execute(back).mappings().one())
 
 
 def _drop_old(connection: Connection, job: str, keep: int) -> set[str]:

@@ -21,6 +21,7 @@ from services.artifacts import ArtifactStore
 from services.errors import LeaseLost
 from services.fleet import Fleet, Worker
 from services.lease import Lease
+from services.receipt import environment
 from services.settings import Settings
 from services.sql.engine import open_engine
 from workers import gpu
@@ -63,9 +64,10 @@ class Station:
         self._duty, self._ring, self._desk = duty, ringing, threading.Lock()
         self._engine = open_engine(settings.database)
         self._fleet, self._store = Fleet(self._engine), ArtifactStore(settings.artifacts_dir)
-        environment = trainer_environment(os.environ, cuda_devices=duty.choice.cuda_devices, threads=duty.threads)
-        self._spawner = Spawner(environment, engine=duty.engine, preload=duty.preload)
+        variables = trainer_environment(os.environ, cuda_devices=duty.choice.cuda_devices, threads=duty.threads)
+        self._spawner = Spawner(variables, engine=duty.engine, preload=duty.preload)
         self._job: str | None = None
+        self._environment = environment(duty.choice.device.name, duty.threads)
 
     def open(self) -> None:
         """Warm up the zygote and start the threads."""
@@ -125,7 +127,9 @@ class Station:
     def _claim(self) -> Lease | None:
         most = self._duty.settings.max_running_per_key
         try:
-            return Lease.claim(self._engine, self.id, self._duty.choice.takes, max_running=most)
+            return Lease.claim(
+                self._engine, self.id, self._duty.choice.takes, max_running=most, environment=self._environment
+            )
         except OUTAGE as error:
             log.warning("the record does not answer: %s", error)
             return None

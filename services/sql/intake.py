@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, func, insert, select, update
+from sqlalchemy import Connection, RowMapping, and_, func, insert, select, update
 
 from services.errors import Conflict, KeyReused, NotFound, QuotaExceeded
 from services.sql.engine import insert_many
@@ -22,9 +22,9 @@ def sha_of(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def body_sha_of(spec: Mapping[str, Any], parent_id: str | None, resume: bool) -> str:
+def body_sha_of(spec: Mapping[str, Any], *descent: object) -> str:
     """What stands for the body when the caller gives no hash of it."""
-    return sha_of(to_json([spec, parent_id, resume]))
+    return sha_of(to_json([spec, *descent]))
 
 
 def known_request(connection: Connection, tenant: str, key_sha: str, body_sha: str) -> str | None:
@@ -49,11 +49,13 @@ def check_quota(connection: Connection, tenant: str, most: int) -> None:
 
 
 def add(
-    connection: Connection, tenant: str, spec: Mapping[str, Any], outline: Mapping[str, Any], parent_id: str | None
-) -> str:
+    connection: Connection, tenant: str, spec: Mapping[str, Any], outline: Mapping[str, Any], parent_id: str | None,
+    origin: str | None = None,
+) -> str:  # fmt: skip
     """T1: the job's row, its labels, its event and its doorbell; returns its id."""
     now, id = utc_now(), new_id()
     columns = columns_of(spec) | {"spec": dict(spec), "outline": dict(outline), "parent_id": parent_id}
+    columns |= {"origin": origin}
     connection.execute(insert(jobs).values(id=id, tenant=tenant, created_at=now, not_before=now, **columns))
     insert_many(connection, labels, [{"job": id, "label": label} for label in sorted(set(columns["labels"]))])
     announce(connection, id, 0, JobState.QUEUED)
@@ -88,8 +90,9 @@ def parent(connection: Connection, tenant: str, parent_id: str) -> RowMapping:
 def inherit(connection: Connection, job: str, source: RowMapping) -> None:
     """Start from the parent's last checkpoint: its pointer, and the metrics up to it, become the new job's own."""
     step, now = source["checkpoint_step"], utc_now()
-    if step is None:
-        raise Conflict("There is no checkpoint to go on from.", hint="Replay the job: it starts from the beginning.")
+    here = and_(checkpoints.c.job == source["id"], checkpoints.c.step == step)
+    if step is None or connection.execute(select(checkpoints.c.step).where(here)).first() is None:
+        raise Conflict("There is no checkpoint to go on from.", hint="Say from: start, or replay the job.")
     _copy(connection, checkpoints, source["id"], job, checkpoints.c.step == step, now)
     _copy(connection, metrics, source["id"], job, metrics.c.step <= step, now)
     total = source["total_steps"]

@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, Final
 
-from sqlalchemy import RowMapping
+from sqlalchemy import Connection, RowMapping, select
 
+from services.sql.schema import checkpoints
 from services.sql.types import cleaned
-from services.sql.values import Attempt, Event, Job, JobState, Reason
+from services.sql.values import Attempt, Checkpoint, Event, Job, JobState, Reason
 
 PRIORITIES: Final = {"low": -10, "normal": 0, "high": 10}
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -31,6 +32,15 @@ def event_of(row: RowMapping) -> Event:
 def attempt_of(row: RowMapping) -> Attempt:
     """A row of `attempts` as an Attempt."""
     return Attempt(**{field.name: row[field.name] for field in fields(Attempt)})
+
+
+def checkpoint_of(connection: Connection, row: RowMapping) -> Checkpoint | None:
+    """What a job row's `checkpoint_step` points to; None when it was never there or has been deleted."""
+    table = checkpoints.c
+    columns = select(table.step, table.path, table.sha256, table.size)
+    last = columns.where(table.job == row["id"], table.step == row["checkpoint_step"])
+    found = connection.execute(last).one_or_none()
+    return None if found is None else Checkpoint(*found)
 
 
 def device_kind(device: str) -> str:

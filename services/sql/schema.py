@@ -61,6 +61,7 @@ jobs: Final = Table(
     Column("max_runtime", Double),
     Column("ran_seconds", Double, nullable=False, server_default="0"),
     Column("parent_id", Text),
+    Column("origin", Text),
     Column("result", JsonText),
     Column("best", JsonText),
     Column("checkpoint_step", Whole),
@@ -69,6 +70,7 @@ jobs: Final = Table(
     CheckConstraint("(state = 'running') = (owner IS NOT NULL)", name="running_has_owner"),
     CheckConstraint("state <> 'succeeded' OR result IS NOT NULL", name="success_has_result"),
     Index("jobs_by_tenant", "tenant", "id"),
+    Index("jobs_by_parent", "parent_id"),
     Index("jobs_in_line", "state", text("priority DESC"), "id"),
 )
 
@@ -92,6 +94,7 @@ attempts: Final = Table(
     Column("started_at", Moment, nullable=False),
     Column("finished_at", Moment),
     Column("start_step", Whole),
+    Column("environment", JsonText),
 )
 
 events: Final = Table(
@@ -234,5 +237,12 @@ idempotency: Final = Table(
     Column("key_sha", Text, primary_key=True),
     Column("body_sha", Text, nullable=False),
     _job_id(),
+    Column("at", Moment, nullable=False),
+)
+
+upkeep: Final = Table(
+    "upkeep",
+    METADATA,
+    Column("name", Text, primary_key=True),
     Column("at", Moment, nullable=False),
 )

@@ -1,5 +1,6 @@
 """Metric series: committed exactly once, read together with the live tail, thinned without losing extremes."""
 
+import hashlib
 import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -83,6 +84,21 @@ def _points(row: RowMapping) -> Iterable[MetricPoint]:
     values: dict[str, Any] = row["data"].get("values") or {}
     for name, value in values.items():
         yield MetricPoint(row["step"], name, math.nan if value is None else float(value), row["attempt"], row["at"])
+
+
+def digest(connection: Connection, job: str) -> tuple[int, str]:
+    """How many rows a job has committed, and the SHA-256 over them, by step, then name: a line `step name value` each,
+    tabs between, the value as C99 writes a float with all its bits (`0x1.8p+1`, `nan`)."""
+    found = hashlib.sha256()
+    rows = sorted(committed(connection, job).items())
+    for (step, name), value in rows:
+        found.update(f"{step}\t{name}\t{value.hex()}\n".encode())
+    return len(rows), found.hexdigest()
+
+
+def committed(connection: Connection, job: str) -> dict[tuple[int, str], float]:
+    """Every committed value by step and name."""
+    return {(point.step, point.name): point.value for point in _rows(connection, job, None)}
 
 
 def thin(points: Sequence[MetricPoint], most: int) -> list[MetricPoint]:

@@ -48,7 +48,9 @@ def ring(connection: Connection, job: str, due_at: datetime) -> None:
     connection.execute(insert(outbox).values(job=job, due_at=due_at, rings=0))
 
 
-def start(connection: Connection, row: RowMapping, worker: str, device: str) -> RowMapping | None:
+def start(
+    connection: Connection, row: RowMapping, worker: str, device: str, environment: Mapping[str, Any] | None = None
+) -> RowMapping | None:
     """T2, queued -> running: takes the next attempt, or None when somebody else was faster."""
     now = utc_now()
     free = and_(
@@ -64,11 +66,18 @@ def start(connection: Connection, row: RowMapping, worker: str, device: str) -> 
     )  # fmt: skip
     taken = connection.execute(change.returning(jobs)).mappings().one_or_none()
     if taken is not None:
-        _open_attempt(connection, taken, worker, device, now)
+        _open_attempt(connection, taken, worker, device, now, environment)
     return taken
 
 
-def _open_attempt(connection: Connection, row: RowMapping, worker: str, device: str, now: datetime) -> None:
+def _open_attempt(
+    connection: Connection,
+    row: RowMapping,
+    worker: str,
+    device: str,
+    now: datetime,
+    environment: Mapping[str, Any] | None,
+) -> None:
     """The attempt's row and event; its doorbell has done its work."""
     connection.execute(
         insert(attempts).values(
@@ -78,6 +87,7 @@ def _open_attempt(connection: Connection, row: RowMapping, worker: str, device: 
             device=device,
             started_at=now,
             start_step=row["checkpoint_step"],
+            environment=None if environment is None else dict(environment),
         )
     )
     connection.execute(delete(outbox).where(outbox.c.job == row["id"]))

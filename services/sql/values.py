@@ -47,7 +47,10 @@ class Reason(StrEnum):
 @final
 @dataclass(frozen=True)
 class Job:
-    """One job as the record knows it; times are aware UTC datetimes, durations seconds."""
+    """One job as the record knows it; times are aware UTC datetimes, durations seconds.
+
+    `origin` says what kind of child of `parent_id` it is: `retry` or `replay`.
+    """
 
     id: str
     tenant: str
@@ -81,6 +84,7 @@ class Job:
     best: Document | None
     checkpoint_step: int | None
     data: Document | None
+    origin: str | None = None
 
     @property
     def terminal(self) -> bool:
@@ -104,7 +108,10 @@ class Event:
 @final
 @dataclass(frozen=True)
 class Attempt:
-    """One try of a job on one worker; `outcome` is None while it runs, else a state (`queued`: sent back)."""
+    """One try of a job on one worker; `outcome` is None while it runs, else a state (`queued`: sent back).
+
+    `environment` says what it ran on: versions, device, threads (see `services.receipt`).
+    """
 
     number: int
     worker: str
@@ -113,6 +120,7 @@ class Attempt:
     message: str | None
     started_at: datetime
     finished_at: datetime | None
+    environment: Document | None = None
 
 
 @final
