@@ -18,6 +18,7 @@ import httpx2
 from pydantic import BaseModel, ValidationError
 
 from api.dataset_schemas import DatasetOut, DatasetPage, DatasetRow, ReportOut, SampleList, SampleOut
+from api.descent_schemas import ReceiptOut
 from api.schemas import (
     EventOut,
     JobOut,
@@ -120,6 +121,24 @@ class Client:
     def stop(self, id: str) -> JobOut:
         """Finish a job now and keep its model."""
         return self._ask(JobOut, "POST", f"/v1/jobs/{id}/stop")
+
+    def retry(
+        self, id: str, changes: Mapping[str, Any] | None = None, *, begin: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> JobOut:  # fmt: skip
+        """A new job from a finished one's checkpoint (`begin`: checkpoint, start), its spec merged with `changes`."""
+        headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
+        wish = given({"from": begin, "with": None if changes is None else dict(changes)})
+        return self._ask(JobOut, "POST", f"/v1/jobs/{id}/retry", again=True, json=wish, headers=headers)
+
+    def replay(self, id: str, *, idempotency_key: str | None = None) -> JobOut:
+        """Run a finished job again from the beginning; `result["replay"]` of the new one will say how they compare."""
+        headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
+        return self._ask(JobOut, "POST", f"/v1/jobs/{id}/replay", again=True, headers=headers)
+
+    def receipt(self, id: str) -> ReceiptOut:
+        """Everything that decided a finished job's numbers, as hashes and versions."""
+        return self._ask(ReceiptOut, "GET", f"/v1/jobs/{id}/receipt")
 
     def delete(self, id: str) -> None:
         """Forget a finished job and free its disk space."""

@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 
+from api.descent_schemas import RetryIn
 from api.errors import PROBLEM
 from api.schemas import PredictIn, Problem
 from services.documents import YAML_BYTES
@@ -73,10 +74,10 @@ def spec_body() -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": content}}
 
 
-def json_body(name: str, example: Any) -> dict[str, Any]:
+def json_body(name: str, example: Any, *, required: bool = True) -> dict[str, Any]:
     """`openapi_extra` of a route that takes the component `name` as JSON."""
     content = {"application/json": {"schema": {"$ref": f"{_COMPONENTS}{name}"}, "example": example}}
-    return {"requestBody": {"required": True, "content": content}}
+    return {"requestBody": {"required": required, "content": content}}
 
 
 def file_body(description: str) -> dict[str, Any]:
@@ -95,7 +96,7 @@ def document(app: FastAPI, job_schema: dict[str, Any]) -> dict[str, Any]:
     for item in found["paths"].values():
         for operation in item.values():
             _tidy(operation)
-    for model in (Problem, PredictIn):
+    for model in (Problem, PredictIn, RetryIn):
         schemas |= moved(model.__name__, model.model_json_schema())
     schemas |= moved("JobSpec", job_schema)
     return found

@@ -106,6 +106,7 @@ class JobRow(Shape):
     best: Document | None
     result: Document | None
     parent_id: str | None
+    origin: str | None = Field(None, description="Of a child of parent_id: retry or replay.")
     created_at: Time
     started_at: Time | None
     finished_at: Time | None
@@ -157,6 +158,7 @@ def links(job: Job) -> dict[str, str]:
     """Where to go on from a job."""
     base = f"/v1/jobs/{job.id}"
     found = {"self": base} | {name: f"{base}/{name}" for name in ("events", "metrics", "logs")}
+    found |= {"receipt": f"{base}/receipt"} if job.terminal else {}
     return found | ({"model": f"/v1/models/{job.id}"} if job.state is JobState.SUCCEEDED else {})
 
 

@@ -80,7 +80,7 @@ def _pairs(original: Run, replay: Run, cut: bool) -> list[_Pair]:
     if cut:
         # The last step of a cut run may lack what is measured at the end of its epoch.
         return [pair for pair in pairs if pair[0][0] != until or None not in pair[1:]]
-    names = sorted({*original.test, *replay.test})
+    names = sorted({*original.test, *replay.test}) if original.reason == replay.reason else []
     return pairs + [(f"test {name}", original.test.get(name), replay.test.get(name)) for name in names]
 
 
@@ -121,19 +121,21 @@ def _sentence(found: Mapping[str, Any]) -> str:
         )
     if not count and parted is None and weights is None:
         return "Different: there is nothing to compare."
-    why = _why(found["differs"])
+    why, ended = _why(found["differs"]), found["ended"]
+    otherwise = (
+        "" if ended["original"] == ended["replay"] else f"it ended as {ended['replay']}, not {ended['original']}"
+    )
     if parted is None:
-        ended = found["ended"]
-        alike = ended["original"] == ended["replay"]
-        what = "the weights differ" if alike else f"it ended as {ended['replay']}, not as {ended['original']}"
-        return f"Different: all {count} values are the same, but {what}.{why}"
+        return f"Different: all {count} values are the same, but {otherwise or 'the weights differ'}.{why}"
     begin = "test" if parted["step"] is None else f"step {parted['step']}"
     name = parted["metric"].removeprefix("test ")
     line = f"{begin}: {name} was {_number(parted['original'])}, now {_number(parted['replay'])}"
     if found["verdict"] == "within_tolerance":
         some = f"{found['unequal']} of {count} values differ by {RELATIVE:g} at most"
         return f"Within tolerance: {some}, first at {line}.{why}"
-    return f"Different: {found['unequal']} of {count} values differ, first at {line}.{why}"
+    return (
+        f"Different: {found['unequal']} of {count} values differ, first at {line}{otherwise and '; '}{otherwise}.{why}"
+    )
 
 
 def _number(value: float | None) -> str:

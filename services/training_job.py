@@ -35,6 +35,7 @@ from services.library import BUILT_IN, Library
 from services.noise import PARTS, Place
 from services.plan import Clipping, Plan, Recipe
 from services.preflight import Preflight, check
+from services.resuming import stopping_of, taken_up
 from services.train import Diverged, Rows, evaluate, outputs_of, train
 from services.uploads.library import Handed
 from services.value_report import symbol_report, values_beside
@@ -71,6 +72,7 @@ def run(
     _refuse_what_cannot_fit(preflight, device)
     yield {"type": "phase", "phase": "loading"}
     dataset = yield from _load(job, library, datasets_dir)
+    yield {"type": "data", "data": {"name": dataset.card.name, "sha256": dataset.sha256}}
     yield {"type": "phase", "phase": "compiling"}
     workshop = _Workshop(job, preflight, dataset, open_backend(device, threads), folder)
     standing = workshop.begin(resume)
@@ -163,7 +165,7 @@ class _Workshop:
         self.best_epoch: int | None = None
         self.last: dict[str, float] = {}
         self.best: dict[str, float] = {}
-        self.noise = job.dataset.corruption
+        self.noise, self.stopping = job.dataset.corruption, training.early_stopping
         self.started, self.before = time.monotonic(), 0.0
 
     def begin(self, resume: Path | None) -> Standing:
@@ -174,7 +176,8 @@ class _Workshop:
         arrays, about = unpack(resume)
         self.plan.load_state(_group(arrays, "state/"))
         self.last, self.best, self.before = about.get("last", {}), about.get("best", {}), about.get("seconds", 0.0)
-        return Standing(Cursor(**about["cursor"]), _group(arrays, "best/") or None)
+        standing, stopping = Standing(Cursor(**about["cursor"]), _group(arrays, "best/") or None), self.stopping
+        return taken_up(standing, about["stopping"], stopping) if "stopping" in about else standing
 
     def summary(self, standing: Standing) -> str:
         """What is about to happen, for the log."""
@@ -245,6 +248,7 @@ class _Workshop:
         path = self.folder / f"checkpoint-{step}-{standing.cursor.epoch}.safetensors"
         path.unlink(missing_ok=True)
         about = {"cursor": standing.cursor.to_json(), "last": self.last, "best": self.best, "seconds": self.seconds()}
+        about["stopping"] = stopping_of(self.stopping)
         sha256, size = self.store.write_durable(path, pack(arrays, about))
         metrics, self.pending = self.pending, []
         return {

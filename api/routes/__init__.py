@@ -2,11 +2,12 @@
 
 from typing import Final
 
-from api.routes import catalog, datasets, events, fleet, health, jobs, models, page, pictures
+from api.routes import catalog, datasets, descent, events, fleet, health, jobs, models, page, pictures
 
 ROUTERS: Final = (
     catalog.router,
     jobs.router,
+    descent.router,
     events.router,
     pictures.router,
     models.router,

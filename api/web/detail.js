@@ -111,7 +111,7 @@ export class Detail {
       el("div", { class: "title" }, el("h2", {}, job.name), badge(job)),
       this.progress(),
       message(job),
-      el("dl", { class: "facts" }, facts(job).map(([term, text]) => el("div", { class: term === "Id" && "whole" }, el("dt", {}, term), el("dd", {}, text)))),
+      el("dl", { class: "facts" }, facts(job).map(([term, text]) => el("div", { class: ["Id", "Verdict"].includes(term) && "whole" }, el("dt", {}, term), el("dd", {}, text)))),
       this.actions(),
     ].filter(Boolean));
     if (focused) this.head.querySelector(`[data-act="${focused}"]`)?.focus();
@@ -139,9 +139,9 @@ export class Detail {
     const button = (verb, text, kind, off) =>
       el("button", { type: "button", class: `button ${kind}`, "data-act": verb, disabled: off, onclick: () => this.act(verb) }, text);
     if (job.state === "succeeded") {
-      return el("div", { class: "actions" }, el("a", { class: "button strong", href: `/v1/models/${job.id}/export?format=safetensors`, download: true }, "Download the model"));
+      return el("div", { class: "actions" }, el("a", { class: "button strong", href: `/v1/models/${job.id}/export?format=safetensors`, download: true }, "Download the model"), button("replay", "Replay", ""), button("retry", "Retry", ""));
     }
-    if (over(job)) return null;
+    if (over(job)) return el("div", { class: "actions" }, button("retry", "Retry", "strong"));
     return el("div", { class: "actions" },
       job.state === "running" && button("stop", job.stop_requested ? "Stopping" : "Stop and keep the model", "", job.stop_requested || job.cancel_requested),
       button("cancel", job.cancel_requested ? "Cancelling" : "Cancel", "danger", job.cancel_requested));
@@ -150,7 +150,8 @@ export class Detail {
   async act(verb) {
     if (verb === "cancel" && !(await sure())) return;
     try {
-      await api.act(this.id, verb);
+      const child = await api.act(this.id, verb);
+      if (child.id !== this.id) location.hash = `#/jobs/${child.id}`;
     } catch (problem) {
       this.node.dispatchEvent(new CustomEvent("problem", { detail: problem, bubbles: true }));
     }
@@ -226,6 +227,8 @@ function facts(job) {
     job.reason && ["Reason", words(job.reason)],
     ["Training time", took === null ? null : span(took)],
     job.attempt > 1 && ["Attempt", String(job.attempt)],
+    job.parent_id && [`${capital(job.origin || "child")} of`, el("a", { href: `#/jobs/${job.parent_id}` }, job.parent_id)],
+    job.result?.replay && ["Verdict", job.result.replay.message],
     ["Id", el("code", {}, job.id)],
   ].filter((fact) => fact && fact[1] !== null);
 }

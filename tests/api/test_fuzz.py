@@ -32,6 +32,7 @@ QUICK = settings(
 )
 OPERATIONS = """
     GET /v1/schema/job|GET /v1/catalog|GET /v1/jobs|GET /v1/jobs/{id}|POST /v1/jobs/{id}/cancel|POST /v1/jobs/{id}/stop
+    POST /v1/jobs/{id}/retry|POST /v1/jobs/{id}/replay|GET /v1/jobs/{id}/receipt
     DELETE /v1/jobs/{id}|GET /v1/jobs/{id}/metrics|GET /v1/jobs/{id}/logs|GET /v1/jobs/{id}/events|GET /v1/models/{id}
     POST /v1/models/{id}/predict|GET /v1/models/{id}/export|GET /v1/models/{id}/files/{name}|GET /v1/datasets
     GET /v1/datasets/{name}|PUT /v1/datasets/{name}|DELETE /v1/datasets/{name}|GET /v1/datasets/{name}/report
