@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from typing import final
 from api import leash
 
 STOP_SECONDS = 10.0
-LONGEST_LOG = 10_000_000  # bytes, looked at whenever the program starts
+LONGEST_LOG = 10_000_000  # bytes; then it becomes NAME.old.log, in place of the one before
 
 
 @final
@@ -37,8 +38,7 @@ class Child:
         self._process = self._start()
 
     def _start(self) -> subprocess.Popen[bytes]:
-        if self.log.exists() and self.log.stat().st_size > LONGEST_LOG:
-            self.log.replace(self.log.with_suffix(".old.log"))
+        self.bound_log()
         shim = [sys.executable, "-I", "-S", leash.__file__, str(os.getpid())]
         with open(self.log, "ab") as log:
             process = subprocess.Popen(
@@ -54,6 +54,13 @@ class Child:
         with contextlib.suppress(BrokenPipeError), process.stdin as stdin:
             stdin.write(self._text.encode())
         return process
+
+    def bound_log(self) -> None:
+        """Put a log that has grown too long aside and begin it anew. The program goes on appending to the same file, so
+        that file is emptied; what it writes between the copy and that moment is lost."""
+        if self.log.exists() and self.log.stat().st_size > LONGEST_LOG:
+            shutil.copyfile(self.log, self.log.with_suffix(".old.log"))
+            os.truncate(self.log, 0)
 
     @property
     def pid(self) -> int:

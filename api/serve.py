@@ -89,8 +89,9 @@ class Stack:
         self._restarts: list[float] = []
 
     def mend(self) -> None:
-        """Start again what has ended by itself; Unavailable when something will not stay up."""
+        """Start again what has ended by itself, bound the logs; Unavailable when something will not stay up."""
         for child in self.children:
+            child.bound_log()
             if child.exit_code is not None:
                 self._restart(child)
 

@@ -38,6 +38,14 @@ class Settings(BaseSettings):
     max_running_per_key: int = Field(0, ge=0, description="Most jobs one tenant runs at once; 0 means no limit.")
     max_queued_per_key: int = Field(1000, ge=0, description="Most jobs one tenant may have queued; 0 means no limit.")
     max_body_bytes: int = Field(1_000_000, gt=0, description="Largest request body in bytes.")
+    keep_finished_days: float = Field(
+        0,
+        ge=0,
+        description="Finished jobs older than so many days are deleted with their files; 0 keeps them for ever.",
+    )
+    orphan_hours: float = Field(
+        24, gt=0, description="Files of artifacts that nothing refers to are deleted when they are older than this."
+    )
 
     max_upload_bytes: int = Field(2_147_483_648, gt=0, description="Largest uploaded data set in bytes.")
 

@@ -26,6 +26,7 @@ from celery.worker import state
 from services.jobs import JobStore
 from services.settings import Settings, get_settings
 from services.sql.engine import migrate, open_engine
+from services.upkeep import Upkeep
 from workers import gpu
 from workers.app import get_app, queue_of
 from workers.doorbell import ring
@@ -39,6 +40,8 @@ log = logging.getLogger(__name__)
 #: Longer than a trainer may take to drain: by then every job has been given back.
 DRAIN_SECONDS: Final = 40.0
 FAREWELL_SECONDS: Final = 5.0
+#: How often a worker asks whether it is its turn to clean up.
+UPKEEP_SECONDS: Final = 60.0
 
 
 @final
@@ -74,11 +77,16 @@ class Watch:
     def _reap(self) -> None:
         engine = open_engine(self._settings.database)
         reaper = Reaper(JobStore(engine), ring, self._settings.silent_seconds)
+        upkeep, looked = Upkeep.of(engine, self._settings), time.monotonic()
 
         def between(round_: Callable[[], None]) -> None:
+            nonlocal looked
             with self._forking:
                 try:
                     round_()
+                    if time.monotonic() - looked >= UPKEEP_SECONDS:
+                        looked = time.monotonic()
+                        upkeep.round_if_due()
                 finally:
                     # A connection that is open during a fork would be closed twice.
                     engine.dispose()

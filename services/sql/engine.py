@@ -57,6 +57,9 @@ def _tune_sqlite(raw: sqlite3.Connection, _record: object) -> None:
     """Take transactions into our own hands, then make commits durable."""
     raw.isolation_level = None
     raw.execute("PRAGMA busy_timeout = 30000")
+    if not raw.execute("PRAGMA page_count").fetchone()[0]:
+        # Only a new file takes it: then pages of deleted rows can be given back (see `services.upkeep`).
+        raw.execute("PRAGMA auto_vacuum = INCREMENTAL")
     _write_ahead(raw)
     raw.execute("PRAGMA synchronous = FULL")
     raw.execute("PRAGMA foreign_keys = ON")
