@@ -239,6 +239,9 @@ def _referred(connection: Connection, paths: list[str]) -> set[str]:
 def _job_folders(base: Path) -> Iterator[tuple[str, str]]:
     """(tenant, job or `uploads`) of every folder in the store."""
     for tenant in _folders(base):
+        if tenant.name.startswith("."):
+            # Links of a backup that is being made.
+            continue
         for job in _folders(tenant):
             yield tenant.name, job.name
 
