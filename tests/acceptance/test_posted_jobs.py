@@ -171,3 +171,30 @@ def test_a_network_that_does_not_fit_is_refused_before_it_is_stored(client: Clie
     problem = caught.value.problem
     assert problem.status == 422
     assert any("flatten" in (error.hint or "") for error in problem.errors)
+
+
+@pytest.mark.timeout(120)
+def test_a_replay_is_identical_and_a_retry_goes_on_from_a_cancelled_job(client: Client, stack: Stack) -> None:
+    first = finished(client, client.submit(example("iris_mlp")).id)
+    again = finished(client, client.replay(first.id).id).result["replay"]
+    assert (again["verdict"], again["unequal"], again["differs"]) == ("identical", 0, {})
+    assert again["weights"]["equal"]
+    receipt = client.receipt(first.id)
+    assert receipt.weights_sha256 == first.result["weights_sha256"]
+    assert receipt.data.sha256 == first.result["dataset_sha256"]
+
+    endless = example("iris_mlp", epochs=100_000, batch_size=1) | {"baseline": False}
+    endless["training"].pop("early_stopping", None)
+    endless["reliability"] = {"checkpoint_every": 1}
+    cancelled = client.submit(endless).id
+    until(lambda: client.get(cancelled).checkpoint_step)
+    client.cancel(cancelled)
+    parent = finished(client, cancelled)
+    child = client.retry(cancelled, {"training": {"epochs": parent.epoch + 2}})
+    assert child.checkpoint_step == parent.checkpoint_step
+    job = finished(client, child.id)
+    assert (job.state, job.parent_id, job.origin) == ("succeeded", cancelled, "retry")
+    assert job.result["epochs"] == parent.epoch + 2
+    stepped = [p.step for p in client.metrics(child.id, names=["batch_loss"])]
+    assert stepped == sorted(set(stepped))
+    assert stepped[0] <= parent.checkpoint_step < stepped[-1]

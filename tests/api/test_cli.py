@@ -23,7 +23,8 @@ from tests.api.stage import BASE, House, iris
 from tests.services.uploads_at_hand import Here, flowers
 
 COMMANDS = ["serve", "worker", "check", "draw", "submit", "jobs", "show", "watch", "logs", "cancel", "stop", "predict"]
-COMMANDS += ["retry", "replay", "receipt", "backup", "restore", "move", "export", "files", "download", "datasets", "keys", "doctor"]
+COMMANDS += ["retry", "replay", "receipt", "backup", "restore", "move"]
+COMMANDS += ["export", "files", "download", "datasets", "keys", "doctor"]
 Run = Callable[..., tuple[int, str, str]]
 
 
