@@ -74,7 +74,7 @@ KINDS: dict[str, tuple[bytes, str, dict[str, Any], list[dict[str, Any]], dict[st
     ),
     "text": (
         b"to be or not to be that is the question " * 12, "language_model", {"sequence_length": 8},
-        [{"type": "embedding", "input_dim": 0, "output_dim": 4}, {"type": "dense", "units": 0, "activation": "softmax"}], CLASSES,
+        [{"type": "embedding", "input_dim": 0, "output_dim": 4}, OUT | {"units": 0}], CLASSES,
     ),
     "autoencoder": (
         arrays(), "autoencoder", {}, [{"type": "dense", "units": 3}, {"type": "dense", "units": 6}], VALUES,
