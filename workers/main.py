@@ -26,6 +26,7 @@ from celery.worker import state
 from services.jobs import JobStore
 from services.settings import Settings, get_settings
 from services.sql.engine import migrate, open_engine
+from services.studies.advance import advance
 from workers import gpu
 from workers.app import get_app, queue_of
 from workers.doorbell import ring
@@ -73,7 +74,10 @@ class Watch:
 
     def _reap(self) -> None:
         engine = open_engine(self._settings.database)
-        reaper = Reaper(JobStore(engine), ring, self._settings.silent_seconds)
+        most = self._settings.max_queued_per_key
+        reaper = Reaper(
+            JobStore(engine), ring, self._settings.silent_seconds, also=lambda: advance(engine, max_queued=most)
+        )
 
         def between(round_: Callable[[], None]) -> None:
             with self._forking:

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from api.routes import catalog, datasets, events, fleet, health, jobs, models, page, pictures
+from api.routes import catalog, datasets, events, fleet, health, jobs, models, page, pictures, studies
 
 ROUTERS: Final = (
     catalog.router,
@@ -11,6 +11,7 @@ ROUTERS: Final = (
     pictures.router,
     models.router,
     datasets.router,
+    studies.router,
     fleet.router,
     health.router,
     page.router,
