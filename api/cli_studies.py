@@ -20,7 +20,7 @@ app = typer.Typer()
 studies = typer.Typer(help="List, show and follow studies.", invoke_without_command=True)
 
 StudyId: TypeAlias = Annotated[str, typer.Argument(metavar="ID", help="Id of a study, or `last` for the newest.")]
-_WIDEST = 40
+_WIDEST = 72
 
 
 @app.command()
@@ -183,9 +183,11 @@ def print_study(found: StudyOut) -> None:
     out.print(Text(found.name, style="bold"), found.id, f"({found.type})")
     out.print(console.state_text(found.state.value), Text(found.message or ""))
     if found.result is None:
-        rows = [(t.number, *(cell(v) for v in t.varied.values()), t.state, cell(t.score), t.job) for t in found.table]
         names = list(found.table[0].varied) if found.table else []
-        return out.print(console.table(("trial", *names, "state", found.metric, "job"), rows))
+        trials = [
+            (str(t.number), *map(cell, t.varied.values()), t.state, cell(t.score), t.job or "") for t in found.table
+        ]
+        return out.print(console.table(("trial", *names, "state", found.metric, "job"), trials))
     result = found.result
     kept = [k for k, name in enumerate(result["columns"]) if name != "job"]
     rows = [[cell(row[k]) for k in kept] for row in result["rows"]]

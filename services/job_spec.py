@@ -195,6 +195,10 @@ class TrainingSpec(Section):
     clipvalue: Annotated[float, Gt(0)] | None = None
     shuffle: bool = True
     seed: Annotated[int, Ge(0), Lt(2**32)] = 0
+    gradient_noise: bool = Field(
+        default=False, description="Measure how far the gradients of single batches scatter, at the first weights and"
+        " at the kept ones; changes nothing in the training.",
+    )  # fmt: skip
 
     @model_validator(mode="after")
     def _one_way_of_clipping(self) -> Self:

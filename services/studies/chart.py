@@ -16,7 +16,7 @@ from services.drawing.svg import escaped, n
 
 COLOURS: Final = (
     ("#2563b8", "#7db3ff"), ("#c2410c", "#fb9a5c"), ("#15803d", "#5fd08a"), ("#9333ea", "#c79bff"),
-    ("#b45309", "#e9bd55"), ("#0e7490", "#5ed0e6"), ("#be185d", "#f58ab8"), ("#4d5b6a", "#aab7c4"),
+    ("#0e7490", "#5ed0e6"), ("#be185d", "#f58ab8"), ("#8a7a00", "#dccb4e"), ("#4d5b6a", "#aab7c4"),
 )  # fmt: skip
 _LIGHT = "".join(f"--c{k}:{light};" for k, (light, _) in enumerate(COLOURS))
 _DARK = "".join(f"--c{k}:{dark};" for k, (_, dark) in enumerate(COLOURS))

@@ -15,6 +15,8 @@ from services.errors import Mistake
 Point: TypeAlias = tuple[float, ...]
 """x, y, and for an interval its lower and its upper end."""
 
+Certainty: TypeAlias = Literal["clear", "weak", "none"]
+
 SUPERVISED = ("classification", "regression", "autoencoder", "forecasting", "language_model")
 
 
@@ -126,7 +128,7 @@ class Conclusion:
     the numbers behind them, for programs."""
 
     verdict: str
-    certainty: Literal["clear", "weak", "none"]
+    certainty: Certainty
     columns: Sequence[str]
     rows: Sequence[Sequence[Any]]
     panels: Sequence[Panel] = ()
