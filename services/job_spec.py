@@ -223,6 +223,17 @@ class ReliabilitySpec(Section):
     keep_best: Annotated[int, Interval(ge=0, le=1)] = 1
 
 
+class BaselineSpec(Section):
+    """How the classical models beside the network are fitted; `baseline: false` does without them.
+
+    `seconds` is about how long they may take in all. `whole`: on all train rows or not at all, each judged on the test
+    part; otherwise on as many rows as the time allows.
+    """
+
+    seconds: Annotated[float, Gt(0), Le(300)] = 10.0
+    whole: bool = False
+
+
 class JobSpec(BaseModel):
     """One training job: data set, network, training. YAML and JSON are the same model."""
 
@@ -237,11 +248,20 @@ class JobSpec(BaseModel):
     training: TrainingSpec
     resources: ResourcesSpec = ResourcesSpec()
     reliability: ReliabilitySpec = ReliabilitySpec()
-    baseline: bool = Field(default=True, description="Score classical models on the same split beside the network.")
+    baseline: bool | BaselineSpec = Field(
+        default=True, description="Score classical models on the same split beside the network; false does not."
+    )
 
     def resolved(self) -> dict[str, Any]:
         """The spec as JSON with every default filled in: what is stored, shown and replayed."""
         return self.model_dump(mode="json")
+
+    @property
+    def baseline_options(self) -> dict[str, Any] | None:
+        """What the baseline is to be fitted with; None where none is wanted."""
+        if isinstance(self.baseline, BaselineSpec):
+            return self.baseline.model_dump()
+        return {} if self.baseline else None
 
 
 SECTIONS: dict[str, type[BaseModel]] = {"dataset": DatasetSpec, "network": NetworkSpec, "training": TrainingSpec}

@@ -287,11 +287,12 @@ class _Workshop:
             "weights_sha256": digest(weights),
             "dataset_sha256": self.dataset.sha256,
         }
-        if self.job.baseline and self.job.task in SCORES:
-            result["baseline"] = baseline(self.dataset, self.job.task)
+        wished = self.job.baseline_options
+        if wished is not None and self.job.task in SCORES:
+            result["baseline"] = baseline(self.dataset, self.job.task, **wished)
         files = {MODEL_FILE: pack(weights, self.about())}
         if self.job.task == "autoencoder" and self.test is not None:
-            noisy, wanted = self.noise is not None, self.job.baseline
+            noisy, wanted = self.noise is not None, wished is not None
             found = autoencoder_results(Trained(self.dataset, self.plan, self.rows, noisy, wanted), self.test)
             result, files = result | found.result, files | found.files
             result["test"] |= found.test
