@@ -27,6 +27,8 @@ def deviation(values: Sequence[float]) -> float | None:
     """The sample's standard deviation (n − 1); None for a single value."""
     if len(values) < 2:
         return None
+    if min(values) == max(values):
+        return 0.0
     middle = mean(values)
     return math.sqrt(math.fsum((value - middle) ** 2 for value in values) / (len(values) - 1))
 

@@ -154,8 +154,10 @@ def _form(data: Mapping[str, Any]) -> tuple[list[Mistake], BaseModel | None]:
         return [], model.model_validate(data)
     except ValidationError as error:
         found = mistakes_of(error, model)
-        # What is wrong with the job is said once, in the job's own words.
-        return [one for one in found if one.path != "job" or "job" not in data], None
+        # A list that is too short only because its entries are wrong; a job, whose mistakes are said in its own words.
+        places = [one.path for one in found]
+        echoes = {p for p in places if any(other.startswith(f"{p}[") for other in places)} | ({"job"} & data.keys())
+        return [one for one in found if one.path not in echoes], None
 
 
 def _job(data: Any, library: Library, mistakes: list[Mistake]) -> tuple[dict[str, Any] | None, dict[str, Any]]:
