@@ -11,8 +11,6 @@ from typing import Any, Final, final
 import numpy as np
 import numpy.typing as npt
 
-from services.intervals import NORMAL95, t95
-
 Floats = npt.NDArray[np.float64]
 
 EXPONENTS: Final = np.geomspace(0.02, 3.0, 241)
@@ -72,17 +70,18 @@ def _least_squares(x: Floats, errors: Floats, weight: Floats, with_floor: bool) 
 
 
 def resampled(values: Floats, seed: int = 0, count: int = REPLICATES) -> Floats:
-    """Means over seeds drawn with replacement, (count, sizes), of `values` (seeds, sizes) or of several such tables
-    (seeds, series, sizes), whose seeds are drawn together.
+    """Means as they might have come out with other seeds, (count, sizes), from `values` (seeds, sizes) or from several
+    such tables (seeds, series, sizes), whose seeds stay together.
 
-    The deviations from the mean are widened by √(s/(s − 1)) · t/1.96: without that, the bootstrap of s seeds claims to
-    know more than Student's t of as many.
+    A parametric bootstrap over seeds: mean + Σ zₛ·(xₛ − mean) / √(n(n − 1)), over √(χ²/(n − 1)), with z normal. For any
+    linear combination of the means this is Student's t with n − 1 degrees of freedom, correlations included; drawing a
+    handful of seeds with replacement would claim to know more.
     """
-    seeds = len(values)
-    drawn = np.random.Generator(np.random.Philox(key=seed)).integers(0, seeds, (count, seeds))
+    n = len(values)
+    rng = np.random.Generator(np.random.Philox(key=seed))
     mean = values.mean(axis=0)
-    widened = np.sqrt(seeds / (seeds - 1)) * t95(seeds - 1) / NORMAL95
-    return np.asarray(mean + widened * (values[drawn].mean(axis=1) - mean))
+    z = rng.standard_normal((count, n)) / np.sqrt(rng.chisquare(n - 1, count) / (n - 1))[:, None]
+    return np.asarray(mean + np.tensordot(z, values - mean, axes=1) / np.sqrt(n * (n - 1)))
 
 
 def interval(values: Floats) -> tuple[float, float]:
@@ -90,6 +89,14 @@ def interval(values: Floats) -> tuple[float, float]:
     ordered = np.sort(values)
     low, high = (ordered[min(len(ordered) - 1, int(share * len(ordered)))] for share in (0.025, 0.975))
     return float(low), float(high)
+
+
+def around(value: float, values: Floats) -> tuple[float, float]:
+    """value ± the farther end of the bootstrap's interval: where a bound (a ≥ 0) bends the bootstrap to one side, its
+    own middle 95 % would claim too much."""
+    low, high = interval(values)
+    half = max(value - low, high - value)
+    return value - half, value + half
 
 
 def crossing(n: Floats, lead: Floats) -> Floats:

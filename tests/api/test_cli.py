@@ -23,7 +23,7 @@ from tests.api.stage import BASE, House, iris
 from tests.services.uploads_at_hand import Here, flowers
 
 COMMANDS = ["serve", "worker", "check", "draw", "submit", "jobs", "show", "watch", "logs", "cancel", "stop", "predict"]
-COMMANDS += ["export", "files", "download", "datasets", "keys", "doctor"]
+COMMANDS += ["export", "files", "download", "datasets", "keys", "doctor", "study", "studies"]
 Run = Callable[..., tuple[int, str, str]]
 
 

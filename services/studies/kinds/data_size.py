@@ -14,7 +14,7 @@ from services.errors import Mistake
 from services.intervals import half_width, mean
 from services.studies.kind import Base, Conclusion, Kind, Line, Panel, Trial, Variant
 from services.studies.power_law import FEWEST as FEWEST_SIZES
-from services.studies.power_law import Laws, crossing, fit, interval, resampled
+from services.studies.power_law import Laws, around, crossing, fit, interval, resampled
 from services.studies.words import amount, listed, number, signed
 
 Floats = npt.NDArray[np.float64]
@@ -131,7 +131,8 @@ class _Curve:
         if self.law is None or self.laws is None or float(self.law.misfit[0]) > MISFIT:
             return None
         most = float(self.n[-1])
-        return float(self.law.gain(most)[0]), *interval(self.laws.gain(most))
+        gain = float(self.law.gain(most)[0])
+        return gain, *around(gain, self.laws.gain(most))
 
 
 def error(base: Base, score: float) -> float:
@@ -209,8 +210,8 @@ class _Telling:
         n = f"{int(self.network.n[-1]):,}"
         if shared is None:
             return f"With {n} rows the network's {metric} is {score}; there is no classical model beside it.", "weak"
-        sizes, lead = shared
-        last = [float(value) for value in lead[:, -1]]
+        sizes, both = shared
+        last = [float(ours_theirs[1] - ours_theirs[0]) for ours_theirs in both[:, :, -1]]
         difference, wide = mean(last), half_width(last)
         self.figures |= {"lead": difference, "lead_half_width": wide, "best_classical": self.rival_name}
         told = (
@@ -222,7 +223,7 @@ class _Telling:
             hint = f"{len(last)} seed{'s' if len(last) > 1 else ''}: too few to say who is ahead. Extend the study."
             self.findings.append(hint)
             return f"No conclusion with {at}: {told}.", "none"
-        self._cross(sizes, lead)
+        self._cross(sizes, both)
         if abs(difference) <= wide:
             return f"No conclusion with {at}: {told}, which may be luck.", "none"
         if difference > 0:
@@ -230,22 +231,21 @@ class _Telling:
         return f"The network does not win with {at}: {told}.", "clear"
 
     def _shared(self) -> tuple[Floats, Floats] | None:
-        """Sizes at which both were measured, and the network's lead there for each seed (seeds, sizes)."""
+        """Sizes at which both were measured, and the errors of network and rival there (seeds, 2, sizes)."""
         if self.rival is None:
             return None
         sizes = np.intersect1d(self.network.n, self.rival.n)
         seeds = sorted(set(self.network.seeds) & set(self.rival.seeds))
         if not len(sizes) or not seeds:
             return None
-        ours, theirs = (curve.part(seeds, sizes) for curve in (self.network, self.rival))
-        return sizes, theirs - ours
+        return sizes, np.stack([curve.part(seeds, sizes) for curve in (self.network, self.rival)], axis=1)
 
-    def _cross(self, sizes: Floats, lead: Floats) -> None:
+    def _cross(self, sizes: Floats, both: Floats) -> None:
         """Where the network overtakes, with its interval."""
         if len(sizes) < 2:
             return
-        where = float(crossing(sizes, lead.mean(axis=0)[None])[0])
-        low, high = interval(crossing(sizes, resampled(lead)))
+        where = float(crossing(sizes, _ratio(both.mean(axis=0)[None]))[0])
+        low, high = interval(crossing(sizes, _ratio(resampled(both))))
         ends = [None if not math.isfinite(end) else end for end in (where, low, high)]
         self.figures["crossing"] = {"rows": ends[0], "low": ends[1], "high": ends[2]}
         if math.isfinite(where):
@@ -283,6 +283,12 @@ class _Telling:
             return "nothing"
         last = [float(value) if self.base.better == "min" else 1.0 - float(value) for value in curve.errors[:, -1]]
         return amount(mean(last), half_width(last))
+
+
+def _ratio(both: Floats) -> Floats:
+    """log of the rival's error over the network's (curves, sizes): along two power laws it is straight in log n."""
+    logs = np.log(np.maximum(both, 1e-9))
+    return np.asarray(logs[:, 1] - logs[:, 0])
 
 
 def _rows(value: float) -> str:
