@@ -176,7 +176,7 @@ def _told(rungs: Sequence[Rung], best: Rung, start: float) -> tuple[str, Certain
     for side in ("too small", "too big"):
         if those := [number(rung.rate) for rung in rungs if rung.judged == side]:
             verdict += f" {side.capitalize()}: {listed(those)}."
-    findings = [f"{number(r.rate)} is {r.judged}: {r.why}." for r in rungs if r.judged != "good"]
+    findings = [f"{number(r.rate)} is {r.judged} ({r.why})." for r in rungs if r.judged != "good"]
     inside = good[0] is not rungs[0] and good[-1] is not rungs[-1]
     if not inside:
         findings.append("The ladder ends among good rates: with more rungs there, the stretch may prove wider.")
