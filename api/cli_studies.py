@@ -59,8 +59,10 @@ def list_studies(
         found = list(client.studies(limit=limit))
     if as_json:
         return emit(found)
-    rows = [(s.id, s.name, s.type, console.state_text(s.state), f"{s.progress:.0%}", s.verdict or "") for s in found]
-    out.print(console.table(("id", "name", "type", "state", "done", "verdict"), rows))
+    for one in found:
+        out.print(one.id, console.state_text(one.state), f"{one.progress:.0%} {one.type} {one.name}", soft_wrap=True)
+        if one.verdict:
+            out.print(f"  {one.verdict}", markup=False, soft_wrap=True)
 
 
 @studies.command()
@@ -132,7 +134,7 @@ def finish(client: Client, id: str, as_json: bool, picture: Path | None) -> None
         found = followed(client, id, out, quiet=as_json)
     except KeyboardInterrupt:
         if not as_json:
-            out.print(f"the study goes on; come back with: trainyard studies follow {id}", markup=False)
+            out.print(f"the study goes on; come back with: trainyard studies follow {id}", markup=False, soft_wrap=True)
         raise typer.Exit(INTERRUPTED) from None
     emit(found) if as_json else print_study(found)
     if picture is not None and found.result is not None:

@@ -1,4 +1,4 @@
-"""The pages of the studies: specs, tables and verdicts are those of the code and of the runs; every kind has its page."""
+"""The pages of the studies: specs, tables and verdicts are those of code and runs; every kind has its page."""
 
 from __future__ import annotations
 
