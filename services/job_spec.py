@@ -259,9 +259,8 @@ class JobSpec(BaseModel):
     @property
     def baseline_options(self) -> dict[str, Any] | None:
         """What the baseline is to be fitted with; None where none is wanted."""
-        if isinstance(self.baseline, BaselineSpec):
-            return self.baseline.model_dump()
-        return {} if self.baseline else None
+        wished = BaselineSpec() if self.baseline is True else self.baseline
+        return wished.model_dump() if isinstance(wished, BaselineSpec) else None
 
 
 SECTIONS: dict[str, type[BaseModel]] = {"dataset": DatasetSpec, "network": NetworkSpec, "training": TrainingSpec}

@@ -292,8 +292,10 @@ class _Workshop:
             result["baseline"] = baseline(self.dataset, self.job.task, **wished)
         files = {MODEL_FILE: pack(weights, self.about())}
         if self.job.task == "autoencoder" and self.test is not None:
-            noisy, wanted = self.noise is not None, wished is not None
-            found = autoencoder_results(Trained(self.dataset, self.plan, self.rows, noisy, wanted), self.test)
+            seconds = None if wished is None else wished["seconds"]
+            found = autoencoder_results(
+                Trained(self.dataset, self.plan, self.rows, self.noise is not None, seconds), self.test
+            )
             result, files = result | found.result, files | found.files
             result["test"] |= found.test
         if self.scatter:
