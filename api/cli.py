@@ -12,7 +12,7 @@ from typing import Annotated, TypeAlias
 import typer
 from pydantic import ValidationError
 
-from api import cli_datasets, cli_descent, cli_jobs, cli_keys, cli_operations, console
+from api import cli_datasets, cli_descent, cli_jobs, cli_keys, cli_operations, cli_studies, console
 from api.client import Refused, Unreachable
 from api.console import out
 from api.session import INTERRUPTED, UNREACHABLE, WRONG, AsJson, complain, emit
@@ -107,6 +107,8 @@ def doctor(as_json: AsJson = False) -> None:
 app.add_typer(cli_jobs.app)
 app.add_typer(cli_descent.app)
 app.add_typer(cli_operations.app)
+app.add_typer(cli_studies.app)
+app.add_typer(cli_studies.studies, name="studies")
 app.add_typer(cli_datasets.app, name="datasets")
 app.add_typer(cli_keys.app, name="keys")
 

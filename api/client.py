@@ -35,7 +35,9 @@ from api.schemas import (
     WorkerList,
     WorkerOut,
 )
+from api.study_schemas import StudyOut, StudyPage, StudyPlanOut, StudyRow
 from services.jobs import TERMINAL
+from services.studies.values import FINISHED
 
 Answer = TypeVar("Answer", bound=BaseModel)
 
@@ -222,6 +224,56 @@ class Client:
             with fresh.open("wb") as out:
                 out.writelines(answer.iter_bytes())
         return fresh.replace(file)
+
+    def study(self, spec: str | Mapping[str, Any], *, idempotency_key: str | None = None) -> StudyOut:
+        """Begin a study, given as YAML text or as data. Posted twice with the same key, it is one study."""
+        headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
+        return self._ask(StudyOut, "POST", "/v1/studies", again=True, **body(spec, headers))
+
+    def validate_study(self, spec: str | Mapping[str, Any]) -> StudyPlanOut:
+        """What a study would do; nothing is queued."""
+        return self._ask(StudyPlanOut, "POST", "/v1/studies/validate", again=True, **body(spec, {}))
+
+    def get_study(self, id: str) -> StudyOut:
+        """One study with its trials and, once it is over, its result."""
+        return self._ask(StudyOut, "GET", f"/v1/studies/{id}")
+
+    def studies(self, *, limit: int | None = None) -> Iterator[StudyRow]:
+        """Studies, newest first, page by page; all of them, or the first `limit`."""
+        left, cursor = limit, None
+        while left is None or left > 0:
+            query = given({"limit": min(left or 200, 200), "cursor": cursor})
+            page = self._ask(StudyPage, "GET", "/v1/studies", params=query)
+            yield from page.items
+            left, cursor = None if left is None else left - len(page.items), page.next_cursor
+            if cursor is None:
+                return
+
+    def follow_study(self, id: str, *, every: float = 0.5) -> Iterator[StudyOut]:
+        """The study again and again, whenever something has changed, until it has finished."""
+        before: StudyOut | None = None
+        while before is None or before.state not in FINISHED:
+            found = self.get_study(id)
+            if found != before:
+                yield found
+            before = found
+            time.sleep(every if found.state not in FINISHED else 0.0)
+
+    def extend_study(self, id: str, seeds: int) -> StudyOut:
+        """Let a study go on with so many seeds more."""
+        return self._ask(StudyOut, "POST", f"/v1/studies/{id}/extend", json={"seeds": seeds})
+
+    def cancel_study(self, id: str) -> StudyOut:
+        """Cancel a study and its jobs."""
+        return self._ask(StudyOut, "POST", f"/v1/studies/{id}/cancel")
+
+    def delete_study(self, id: str) -> None:
+        """Forget a finished study and its jobs."""
+        self._send("DELETE", f"/v1/studies/{id}")
+
+    def figure(self, id: str) -> str:
+        """The curves of a finished study as an SVG picture."""
+        return self._send("GET", f"/v1/studies/{id}/figure.svg", again=True).text
 
     def datasets(self) -> Iterator[DatasetRow]:
         """Your uploads, newest first, then the built-in data sets, page by page."""

@@ -19,6 +19,7 @@ from services.fleet import Fleet
 from services.jobs import Job, JobStore
 from services.keys import Key, KeyStore
 from services.settings import Settings
+from services.studies.store import StudyStore
 from services.uploads.desk import Desk
 
 Scope: TypeAlias = Literal["read", "submit", "cancel", "admin"]
@@ -49,6 +50,7 @@ class Record:
     measures: Measures
     desk: Desk
     inspections: ThreadPoolExecutor
+    studies: StudyStore
 
 
 def opened(request: Request) -> Record:

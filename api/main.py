@@ -33,6 +33,8 @@ from services.jobs import JobStore
 from services.keys import KeyStore
 from services.settings import Settings, get_settings
 from services.sql.engine import migrate, open_engine
+from services.studies.spec import study_schema
+from services.studies.store import StudyStore
 from services.uploads.desk import Desk
 from services.uploads.folder import UploadFolder
 from services.uploads.store import UploadStore
@@ -144,10 +146,11 @@ def open_record(settings: Settings, measures: Measures, ring: Callable[[str], ob
         measures=measures,
         desk=desk,
         inspections=ThreadPoolExecutor(INSPECTIONS, "inspection"),
+        studies=StudyStore(engine, max_queued=settings.max_queued_per_key),
     )
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:
     if app.openapi_schema is None:
-        app.openapi_schema = document(app, spec.job_schema())
+        app.openapi_schema = document(app, spec.job_schema(), study_schema())
     return app.openapi_schema

@@ -11,6 +11,7 @@ from fastapi.routing import APIRoute
 from api.descent_schemas import RetryIn
 from api.errors import PROBLEM
 from api.schemas import PredictIn, Problem
+from api.study_schemas import ExtendIn
 from services.documents import YAML_BYTES
 
 TITLE: Final = "Trainyard"
@@ -21,6 +22,7 @@ ABOUT: Final = (
 )
 TAGS: Final = [
     {"name": "jobs", "description": "Submit, watch, stop and delete training jobs."},
+    {"name": "studies", "description": "Vary one job, run many, get one answer: a table, a curve and a verdict."},
     {"name": "models", "description": "What a finished job leaves: ask it, or take it away."},
     {"name": "catalog", "description": "What a spec may contain."},
     {"name": "data sets", "description": "Those built in, and those you bring: send a file, read the report, train."},
@@ -74,6 +76,15 @@ def spec_body() -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": content}}
 
 
+def study_body() -> dict[str, Any]:
+    """`openapi_extra` of a route that takes a study as JSON or YAML."""
+    schema = {"$ref": f"{_COMPONENTS}StudySpec"}
+    example = {"schema": "trainyard-study/v1", "type": "seeds", "seeds": 5, "job": EXAMPLE}
+    yaml_text = {"type": "string", "maxLength": YAML_BYTES, "description": "The same document as YAML."}
+    content = {"application/json": {"schema": schema, "example": example}, "application/yaml": {"schema": yaml_text}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
 def json_body(name: str, example: Any, *, required: bool = True) -> dict[str, Any]:
     """`openapi_extra` of a route that takes the component `name` as JSON."""
     content = {"application/json": {"schema": {"$ref": f"{_COMPONENTS}{name}"}, "example": example}}
@@ -87,7 +98,7 @@ def file_body(description: str) -> dict[str, Any]:
     return {"requestBody": {"required": True, "description": description, "content": content}}
 
 
-def document(app: FastAPI, job_schema: dict[str, Any]) -> dict[str, Any]:
+def document(app: FastAPI, job_schema: dict[str, Any], study_schema: dict[str, Any]) -> dict[str, Any]:
     """The whole document of `app`."""
     found = get_openapi(title=TITLE, version=VERSION, summary=ABOUT, routes=app.routes, tags=TAGS)
     schemas: dict[str, Any] = found.setdefault("components", {}).setdefault("schemas", {})
@@ -96,9 +107,9 @@ def document(app: FastAPI, job_schema: dict[str, Any]) -> dict[str, Any]:
     for item in found["paths"].values():
         for operation in item.values():
             _tidy(operation)
-    for model in (Problem, PredictIn, RetryIn):
+    for model in (Problem, PredictIn, RetryIn, ExtendIn):
         schemas |= moved(model.__name__, model.model_json_schema())
-    schemas |= moved("JobSpec", job_schema)
+    schemas |= moved("JobSpec", job_schema) | moved("StudySpec", study_schema)
     return found
 
 

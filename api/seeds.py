@@ -1,7 +1,6 @@
 """One spec with several seeds: the same job again and again, and how far the results lie apart."""
 
 import copy
-import math
 import secrets
 import time
 from collections.abc import Mapping, Sequence
@@ -11,17 +10,13 @@ from typing import Any, Final, final
 from api.client import Client
 from api.console import POLL_SECONDS, number, out, table
 from api.schemas import JobOut
+from services import intervals
 from services.documents import from_yaml
 from services.errors import Invalid, Mistake
 from services.jobs import TERMINAL, JobState
 
 MOST: Final = 100
 _SCORES: Final = ("accuracy", "mean_squared_error", "loss")
-_T: Final = (
-    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131, 2.120,
-    2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
-)  # fmt: skip
-"""Student's t for a two-sided interval of 95 %, by degrees of freedom from 1 to 30 (then the normal's 1.96)."""
 
 
 @final
@@ -35,16 +30,12 @@ class Spread:
     @property
     def mean(self) -> float:
         """The mean score."""
-        return math.fsum(self.scores) / len(self.scores)
+        return intervals.mean(self.scores)
 
     @property
     def half_width(self) -> float | None:
         """t · s / √n, with the sample's deviation s; None for a single score."""
-        n = len(self.scores)
-        if n < 2:
-            return None
-        deviation = math.sqrt(math.fsum((score - self.mean) ** 2 for score in self.scores) / (n - 1))
-        return (_T[n - 2] if n - 2 < len(_T) else 1.96) * deviation / math.sqrt(n)
+        return intervals.half_width(self.scores)
 
     def __str__(self) -> str:
         """`accuracy 0.97 ± 0.01 (95 % interval of the mean, 5 seeds; 0.96 to 0.98)`."""

@@ -31,13 +31,14 @@ _PAUSE_SECONDS = 0.25
 @final
 @dataclass(frozen=True)
 class Trained:
-    """A trained auto-encoder and its data. `rows` puts a part on the device; `noisy`: inputs are not the targets."""
+    """A trained auto-encoder and its data. `rows` puts a part on the device; `noisy`: inputs are not the targets;
+    `baseline`: seconds that one may take, None for none."""
 
     dataset: Dataset
     plan: Plan
     rows: Callable[[Part], Rows]
     noisy: bool
-    baseline: bool
+    baseline: float | None
 
 
 @final
@@ -69,7 +70,7 @@ def autoencoder_results(trained: Trained, test: Rows) -> Findings:
         chosen = _few(trained.dataset.test, card.classes is not None)
         for name, waves in {"before": seen, "after": made, "clean": clean}.items():
             files[f"{name}.wav"] = _one_after_the_other(waves[chosen], clean[chosen], card.sample_rate)
-    if trained.baseline:
+    if trained.baseline is not None:
         result["baseline"] = _baseline(trained, Seen(seen, clean), narrowest.size if narrowest else 1)
     return Findings(result, {measure_of(card): result["reconstruction"]["output"]}, files)
 
@@ -102,7 +103,9 @@ def _baseline(trained: Trained, test: Seen, components: int) -> dict[str, Any]:
     dataset = trained.dataset
     train = Seen(dataset.train.x, dataset.train.x)
     judged = _as_seen(trained, dataset.validation if len(dataset.validation) else dataset.train)
-    return reconstruction_baseline(dataset.card, train, judged, test, components, trained.noisy)
+    return reconstruction_baseline(
+        dataset.card, train, judged, test, components, trained.noisy, trained.baseline or 0.0
+    )
 
 
 def _as_seen(trained: Trained, part: Part) -> Seen:

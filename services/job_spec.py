@@ -195,6 +195,10 @@ class TrainingSpec(Section):
     clipvalue: Annotated[float, Gt(0)] | None = None
     shuffle: bool = True
     seed: Annotated[int, Ge(0), Lt(2**32)] = 0
+    gradient_noise: bool = Field(
+        default=False, description="Measure how far the gradients of single batches scatter, at the first weights and"
+        " at the kept ones; changes nothing in the training.",
+    )  # fmt: skip
 
     @model_validator(mode="after")
     def _one_way_of_clipping(self) -> Self:
@@ -219,6 +223,17 @@ class ReliabilitySpec(Section):
     keep_best: Annotated[int, Interval(ge=0, le=1)] = 1
 
 
+class BaselineSpec(Section):
+    """How the classical models beside the network are fitted; `baseline: false` does without them.
+
+    `seconds` is about how long they may take in all. `whole`: on all train rows or not at all, each judged on the test
+    part; otherwise on as many rows as the time allows.
+    """
+
+    seconds: Annotated[float, Gt(0), Le(300)] = 10.0
+    whole: bool = False
+
+
 class JobSpec(BaseModel):
     """One training job: data set, network, training. YAML and JSON are the same model."""
 
@@ -233,11 +248,19 @@ class JobSpec(BaseModel):
     training: TrainingSpec
     resources: ResourcesSpec = ResourcesSpec()
     reliability: ReliabilitySpec = ReliabilitySpec()
-    baseline: bool = Field(default=True, description="Score classical models on the same split beside the network.")
+    baseline: bool | BaselineSpec = Field(
+        default=True, description="Score classical models on the same split beside the network; false does not."
+    )
 
     def resolved(self) -> dict[str, Any]:
         """The spec as JSON with every default filled in: what is stored, shown and replayed."""
         return self.model_dump(mode="json")
+
+    @property
+    def baseline_options(self) -> dict[str, Any] | None:
+        """What the baseline is to be fitted with; None where none is wanted."""
+        wished = BaselineSpec() if self.baseline is True else self.baseline
+        return wished.model_dump() if isinstance(wished, BaselineSpec) else None
 
 
 SECTIONS: dict[str, type[BaseModel]] = {"dataset": DatasetSpec, "network": NetworkSpec, "training": TrainingSpec}

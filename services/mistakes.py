@@ -44,7 +44,9 @@ def mistakes_of(error: ValidationError, model: type[BaseModel], prefix: Location
         first = found.setdefault(mistake.path, mistake)
         if mistake.message not in first.message:
             found[mistake.path] = replace(first, message=f"{first.message}, or {mistake.message}")
-    return list(found.values())
+    # Who gave named parts did not mean true or false.
+    beside = {p for p, mistake in found.items() if mistake.code == "bool_type"}
+    return [m for p, m in found.items() if p not in beside or not any(other.startswith(f"{p}.") for other in found)]
 
 
 def path_of(location: Location) -> str:
@@ -105,6 +107,8 @@ def _walk(location: Location, model: type[BaseModel]) -> tuple[list[int | str], 
             kept.append(step)
         elif family is not None and step in family.members:
             annotation, family = _member(place, step), None
+        elif step in _alternatives(annotation):
+            continue
         elif (held := _owner(annotation)) is not None:
             owner, family, place = held, FAMILIES.get(step), step
             kept.append(step)
@@ -125,6 +129,13 @@ def _owner(annotation: Any) -> type[BaseModel] | None:
     if typing.get_origin(annotation) in (typing.Union, types.UnionType, typing.Annotated):
         return next((m for m in map(_owner, typing.get_args(annotation)) if m is not None), None)
     return None
+
+
+def _alternatives(annotation: Any) -> set[str]:
+    """What Pydantic calls the members of a choice between a plain value and a model, such as `baseline`."""
+    members = typing.get_args(annotation) if typing.get_origin(annotation) in (typing.Union, types.UnionType) else ()
+    names = {member.__name__ for member in members if isinstance(member, type)} - {"NoneType"}
+    return names if len(names) > 1 else set()
 
 
 def _keys(owner: Any) -> list[str]:

@@ -170,6 +170,18 @@ class Plan:
         ]
         return self.backend.program(launches)
 
+    def gradient(self, source: Feed) -> Program:
+        """One batch forward, cost and back propagation, without an update: the gradient is left in `dw`, unclipped."""
+        assert self.learning is not None
+        launches = [
+            *self._rows(source),
+            *self.forward(training=True),
+            *self.learning.loss.forward(self.learning.frame),
+            *self.learning.loss.backward(self.learning.frame),
+            *self._backward(),
+        ]
+        return self.backend.program(launches)
+
     def evaluation(self, source: Feed, losses: Any, outputs: Any) -> Program:
         """One batch forward; row losses (where there are targets) and outputs into their slot."""
         launches = [*self._rows(source), *self.forward(training=False)]

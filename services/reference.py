@@ -1,5 +1,5 @@
 """The reference page of job specs, written from the registries: `python -m services.reference` renews it, and with it
-the pages of the families of networks."""
+the pages of the families of networks and of the studies."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from services.agents.spec import AgentTrainingSpec, EnvironmentSpec, Reinforceme
 from services.datasets.options import schema
 from services.datasets.uploaded import KINDS
 from services.job_spec import (
+    BaselineSpec,
     DatasetSpec,
     EarlyStoppingSpec,
     JobSpec,
@@ -22,6 +23,7 @@ from services.job_spec import (
     TrainingSpec,
 )
 from services.spec import catalog
+from services.studies import pages
 
 PAGE = Path("docs/job_spec.md")
 _HEAD = """# What a job may say
@@ -38,6 +40,7 @@ _SECTIONS: dict[str, type[Any]] = {
     "dataset.split": SplitSpec,
     "training": TrainingSpec,
     "training.early_stopping": EarlyStoppingSpec,
+    "baseline": BaselineSpec,
     "The job of an agent": ReinforcementSpec,
     "environment": EnvironmentSpec,
     "training of an agent": AgentTrainingSpec,
@@ -147,3 +150,4 @@ def _environments(cards: list[dict[str, Any]]) -> Iterator[str]:
 if __name__ == "__main__":
     PAGE.write_text(job_spec_page())
     families.write()
+    pages.write()

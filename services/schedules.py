@@ -164,6 +164,20 @@ class StepDecay(Schedule):
         return base * self.gamma ** _periods(t, self.step_size, True)
 
 
+@final
+@dataclass(frozen=True)
+class GeometricRise(Schedule):
+    """rate = base · (end_learning_rate / base) ^ (t / (T − 1)): the learning rate range test of Smith 2017."""
+
+    type: ClassVar[str] = "geometric_rise"
+    aliases: ClassVar[tuple[str, ...]] = ("GeometricRise",)
+    end_learning_rate: Positive = 10.0
+
+    def factors(self, base: float, t: Steps, total: int) -> Steps:
+        """The same factor from each step to the next."""
+        return base * (self.end_learning_rate / base) ** (t / max(total - 1, 1))
+
+
 SCHEDULES: dict[str, type[Schedule]] = {
     schedule.type: schedule
     for schedule in (
@@ -174,6 +188,7 @@ SCHEDULES: dict[str, type[Schedule]] = {
         PolynomialDecay,
         PiecewiseConstantDecay,
         StepDecay,
+        GeometricRise,
     )
 }
 NAMES = {name: found.type for found in SCHEDULES.values() for name in (found.type, *found.aliases)}

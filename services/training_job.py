@@ -30,9 +30,11 @@ from services.errors import TrainyardError
 from services.events import Cursor, EpochEnded, Finished, Standing, Started, WindowEnded
 from services.export.safetensors import digest, pack, unpack
 from services.foreseen import foreseen
+from services.gradient_noise import gradient_noise
 from services.job_spec import LOSSES, OPTIMIZERS, SCHEDULE_FAMILY, JobSpec
 from services.library import BUILT_IN, Library
 from services.noise import PARTS, Place
+from services.pace import Pace
 from services.plan import Clipping, Plan, Recipe
 from services.preflight import Preflight, check
 from services.resuming import stopping_of, taken_up
@@ -165,6 +167,7 @@ class _Workshop:
         self.best_epoch: int | None = None
         self.last: dict[str, float] = {}
         self.best: dict[str, float] = {}
+        self.scatter: dict[str, Any] = {}
         self.noise, self.stopping = job.dataset.corruption, training.early_stopping
         self.started, self.before = time.monotonic(), 0.0
 
@@ -176,6 +179,7 @@ class _Workshop:
         arrays, about = unpack(resume)
         self.plan.load_state(_group(arrays, "state/"))
         self.last, self.best, self.before = about.get("last", {}), about.get("best", {}), about.get("seconds", 0.0)
+        self.scatter = about.get("gradient_noise", {})
         standing, stopping = Standing(Cursor(**about["cursor"]), _group(arrays, "best/") or None), self.stopping
         return taken_up(standing, about["stopping"], stopping) if "stopping" in about else standing
 
@@ -190,19 +194,22 @@ class _Workshop:
 
     def train(self, standing: Standing, stop: Callable[[], bool]) -> Iterator[Message]:
         """Train to the end, or until `stop()`; checkpoints as often as the spec says, and when the worker leaves."""
+        training = self.rows(self.dataset.train)
+        if self.job.training.gradient_noise and not standing.cursor.step:
+            self.scatter["start"] = gradient_noise(self.plan, training, self.job.training.seed)
         schedule = SCHEDULE_FAMILY.build(self.job.training.learning_rate_schedule)
         rates = schedule.rates(self.optimizer.learning_rate, self.preflight.total_steps)
         events = train(
-            self.plan, self.rows(self.dataset.train), self.rows_or_none(self.dataset.validation),
+            self.plan, training, self.rows_or_none(self.dataset.validation),
             self.job.training, rates, self.names, standing,
         )  # fmt: skip
-        pace = _Pace(standing.cursor.step, self.preflight.total_steps)
+        pace = Pace(standing.cursor.step, self.preflight.total_steps)
         saved = time.monotonic()
         wanted: Callable[[], bool] = getattr(stop, "checkpoint_wanted", lambda: False)
         for event in events:
             if isinstance(event, Started):
                 yield {"type": "phase", "phase": "training"}
-                pace, saved = _Pace(standing.cursor.step, self.preflight.total_steps), time.monotonic()
+                pace, saved = Pace(standing.cursor.step, self.preflight.total_steps), time.monotonic()
                 continue
             if isinstance(event, Finished):
                 self.reason, self.best_epoch, self.epochs = event.reason, event.best_epoch, event.epoch
@@ -224,7 +231,7 @@ class _Workshop:
             self.plan.load_weights(best)
             self.best_epoch = cursor.best_epoch + 1
 
-    def report(self, event: WindowEnded | EpochEnded, pace: _Pace) -> Iterator[Message]:
+    def report(self, event: WindowEnded | EpochEnded, pace: Pace) -> Iterator[Message]:
         """An event as messages: its metrics, and how far the job is."""
         if isinstance(event, WindowEnded):
             values = {"batch_loss": event.loss, "learning_rate": event.learning_rate}
@@ -248,7 +255,7 @@ class _Workshop:
         path = self.folder / f"checkpoint-{step}-{standing.cursor.epoch}.safetensors"
         path.unlink(missing_ok=True)
         about = {"cursor": standing.cursor.to_json(), "last": self.last, "best": self.best, "seconds": self.seconds()}
-        about["stopping"] = stopping_of(self.stopping)
+        about |= {"stopping": stopping_of(self.stopping), "gradient_noise": self.scatter}
         sha256, size = self.store.write_durable(path, pack(arrays, about))
         metrics, self.pending = self.pending, []
         return {
@@ -278,14 +285,20 @@ class _Workshop:
             "weights_sha256": digest(weights),
             "dataset_sha256": self.dataset.sha256,
         }
-        if self.job.baseline and self.job.task in SCORES:
-            result["baseline"] = baseline(self.dataset, self.job.task)
+        wished = self.job.baseline_options
+        if wished is not None and self.job.task in SCORES:
+            result["baseline"] = baseline(self.dataset, self.job.task, **wished)
         files = {MODEL_FILE: pack(weights, self.about())}
         if self.job.task == "autoencoder" and self.test is not None:
-            noisy, wanted = self.noise is not None, self.job.baseline
-            found = autoencoder_results(Trained(self.dataset, self.plan, self.rows, noisy, wanted), self.test)
+            seconds = None if wished is None else wished["seconds"]
+            found = autoencoder_results(
+                Trained(self.dataset, self.plan, self.rows, self.noise is not None, seconds), self.test
+            )
             result, files = result | found.result, files | found.files
             result["test"] |= found.test
+        if self.scatter:
+            last = gradient_noise(self.plan, self.rows(self.dataset.train), self.job.training.seed)
+            result["gradient_noise"] = self.scatter | {"end": last}
         result |= self.beside()
         kept = [self.keep(name, data) for name, data in files.items()]
         return {"type": "done", "reason": self.reason, "result": result, "artifacts": kept, "metrics": self.pending}
@@ -379,19 +392,6 @@ class _Workshop:
     def rows_or_none(self, part: Part) -> Rows | None:
         """The same, or None where the part is empty."""
         return self.rows(part) if len(part) else None
-
-
-@final
-class _Pace:
-    """How long the rest will take, from the steps of this attempt."""
-
-    def __init__(self, step: int, total: int) -> None:
-        self.first, self.total, self.began = step, total, time.monotonic()
-
-    def eta(self, step: int) -> dict[str, float]:
-        """Seconds to go as a message's field."""
-        done = max(1, step - self.first)
-        return {"eta_seconds": round((time.monotonic() - self.began) / done * (self.total - step), 3)}
 
 
 def _group(arrays: dict[str, np.ndarray[Any, Any]], prefix: str) -> dict[str, np.ndarray[Any, Any]]:

@@ -24,6 +24,8 @@ def pytest_configure() -> None:
     if datasets:
         os.environ["TRAINYARD_DATASETS_DIR"] = str(Path(datasets).absolute())
     get_settings.cache_clear()
+    # As in a trainer: threads of scikit-learn that share too few cores wait for each other in busy loops.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     # Whoever starts the suite in the background may have it ignore Ctrl-C; its children must not inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 

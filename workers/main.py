@@ -26,6 +26,7 @@ from celery.worker import state
 from services.jobs import JobStore
 from services.settings import Settings, get_settings
 from services.sql.engine import migrate, open_engine
+from services.studies.advance import advance
 from services.upkeep import Upkeep
 from workers import gpu
 from workers.app import get_app, queue_of
@@ -76,8 +77,11 @@ class Watch:
 
     def _reap(self) -> None:
         engine = open_engine(self._settings.database)
-        reaper = Reaper(JobStore(engine), ring, self._settings.silent_seconds)
         upkeep, looked = Upkeep.of(engine, self._settings), time.monotonic()
+        most = self._settings.max_queued_per_key
+        reaper = Reaper(
+            JobStore(engine), ring, self._settings.silent_seconds, also=lambda: advance(engine, max_queued=most)
+        )
 
         def between(round_: Callable[[], None]) -> None:
             nonlocal looked

@@ -28,14 +28,20 @@ class Reaper:
         ring: Callable[[str], bool],
         silent_seconds: float,
         clock: Callable[[], float] = time.monotonic,
+        also: Callable[[], object] = lambda: None,
     ) -> None:
-        """Start with nothing observed, so that no job counts as silent before `silent_seconds` have passed here."""
+        """Start with nothing observed, so that no job counts as silent before `silent_seconds` have passed here.
+
+        `also` is done in every round before bells are rung: studies move on there.
+        """
         self._store, self._ring, self._silent, self._clock = store, ring, silent_seconds, clock
+        self._also = also
         self._observed: dict[tuple[str, int], tuple[int, float]] = {}
 
     def round(self) -> None:
-        """Look once: reap who is silent, ring for who waits."""
+        """Look once: reap who is silent, move studies on, ring for who waits."""
         self._reap()
+        self._also()
         self._ring_again()
 
     def _reap(self) -> None:

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from api.routes import catalog, datasets, descent, events, fleet, health, jobs, models, page, pictures
+from api.routes import catalog, datasets, descent, events, fleet, health, jobs, models, page, pictures, studies
 
 ROUTERS: Final = (
     catalog.router,
@@ -12,6 +12,7 @@ ROUTERS: Final = (
     pictures.router,
     models.router,
     datasets.router,
+    studies.router,
     fleet.router,
     health.router,
     page.router,

@@ -7,6 +7,7 @@ from fastapi import APIRouter
 from api.deps import Reader
 from api.openapi import problems
 from services import spec
+from services.studies.spec import study_schema
 
 router = APIRouter(prefix="/v1", tags=["catalog"])
 
@@ -15,6 +16,12 @@ router = APIRouter(prefix="/v1", tags=["catalog"])
 def show_job_schema(caller: Reader) -> dict[str, Any]:
     """JSON Schema of a job spec."""
     return spec.job_schema()
+
+
+@router.get("/schema/study", responses=problems())
+def show_study_schema(caller: Reader) -> dict[str, Any]:
+    """JSON Schema of a study."""
+    return study_schema()
 
 
 @router.get("/catalog", responses=problems())

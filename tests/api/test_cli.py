@@ -25,6 +25,7 @@ from tests.services.uploads_at_hand import Here, flowers
 COMMANDS = ["serve", "worker", "check", "draw", "submit", "jobs", "show", "watch", "logs", "cancel", "stop", "predict"]
 COMMANDS += ["retry", "replay", "receipt", "backup", "restore", "move"]
 COMMANDS += ["export", "files", "download", "datasets", "keys", "doctor"]
+COMMANDS += ["study", "studies"]
 Run = Callable[..., tuple[int, str, str]]
 
 

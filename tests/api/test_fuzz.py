@@ -36,7 +36,9 @@ OPERATIONS = """
     DELETE /v1/jobs/{id}|GET /v1/jobs/{id}/metrics|GET /v1/jobs/{id}/logs|GET /v1/jobs/{id}/events|GET /v1/models/{id}
     POST /v1/models/{id}/predict|GET /v1/models/{id}/export|GET /v1/models/{id}/files/{name}|GET /v1/datasets
     GET /v1/datasets/{name}|PUT /v1/datasets/{name}|DELETE /v1/datasets/{name}|GET /v1/datasets/{name}/report
-    GET /v1/datasets/{name}/samples|GET /v1/workers|GET /v1/queue|GET /livez|GET /readyz|GET /metrics
+    GET /v1/datasets/{name}/samples|GET /v1/schema/study|GET /v1/studies|GET /v1/studies/{id}
+    POST /v1/studies/{id}/cancel|POST /v1/studies/{id}/extend|DELETE /v1/studies/{id}|GET /v1/studies/{id}/figure.svg
+    POST /v1/studies/validate|POST /v1/studies|GET /v1/workers|GET /v1/queue|GET /livez|GET /readyz|GET /metrics
 """
 EVERY = [tuple(name.split()) for line in OPERATIONS.split("\n") for name in line.split("|") if name.strip()]
 POSTS = [("POST", "/v1/jobs"), ("POST", "/v1/jobs/validate")]

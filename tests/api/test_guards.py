@@ -64,7 +64,9 @@ def test_the_matrix_covers_the_contract() -> None:
         GET /v1/models/{id}/files/{name}
         GET /v1/models/{id}/export|GET /v1/datasets|GET /v1/datasets/{name}|GET /v1/workers|GET /v1/queue
         PUT /v1/datasets/{name}|DELETE /v1/datasets/{name}|GET /v1/datasets/{name}/report
-        GET /v1/datasets/{name}/samples|GET /metrics"""
+        GET /v1/datasets/{name}/samples|GET /metrics|GET /v1/schema/study|POST /v1/studies/validate|POST /v1/studies
+        GET /v1/studies|GET /v1/studies/{id}|POST /v1/studies/{id}/cancel|POST /v1/studies/{id}/extend
+        DELETE /v1/studies/{id}|GET /v1/studies/{id}/figure.svg"""
     assert {tuple(line.split()) for row in wanted.splitlines() for line in row.split("|")} == paths
 
 

@@ -293,7 +293,7 @@ def test_an_auto_encoder_of_sound_leaves_recordings_to_listen_to(monkeypatch: py
     dataset = Dataset(SOUND, part, part, part, Pipeline(), "")
     plan: Any = type("Plan", (), {"backend": place.backend, "outline": None})()
     rows = Rows(place.feed, place.targets)
-    found = autoencoder_results.autoencoder_results(Trained(dataset, plan, lambda _: rows, True, False), rows)
+    found = autoencoder_results.autoencoder_results(Trained(dataset, plan, lambda _: rows, True, None), rows)
     assert set(found.files) == {"before.wav", "after.wav", "clean.wav"}
     before, after, truth = (parse_wav(found.files[f"{n}.wav"], n)[1] for n in ("before", "after", "clean"))
     # One row of each class, 700 and 800 samples long, a quarter of a second of silence behind each.

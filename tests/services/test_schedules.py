@@ -14,6 +14,7 @@ from services.schedules import (
     Constant,
     Cosine,
     ExponentialDecay,
+    GeometricRise,
     InverseTimeDecay,
     PiecewiseConstantDecay,
     PolynomialDecay,
@@ -34,6 +35,7 @@ EXAMPLES: list[Schedule] = [
     PolynomialDecay(decay_steps=20, end_learning_rate=0.01, power=2.0),
     PiecewiseConstantDecay(boundaries=(10, 20), values=(0.1, 0.01, 0.001)),
     StepDecay(step_size=10, gamma=0.5),
+    GeometricRise(end_learning_rate=30.0),
 ]
 BASE, STEPS = 0.3, 100
 
@@ -122,3 +124,10 @@ def test_an_unknown_schedule_lists_the_known_ones() -> None:
         schedule("cosin")
     assert "Did you mean 'cosine'?" in str(caught.value.hint)
     assert "exponential_decay" in str(caught.value.hint)
+
+
+def test_a_geometric_rise_goes_from_the_base_to_its_end_by_the_same_factor() -> None:
+    found = rates(GeometricRise(end_learning_rate=30.0)).astype(np.float64)
+    assert found[0] == pytest.approx(BASE)
+    assert found[-1] == pytest.approx(30.0)
+    assert found[1:] / found[:-1] == pytest.approx(np.full(STEPS - 1, (30.0 / BASE) ** (1 / (STEPS - 1))), rel=1e-5)

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from services.documents import from_yaml
 from services.errors import Invalid, Mistake
+from services.job_spec import JobSpec
 from services.spec import catalog, job_schema, parse_job
 from tests.services.jobs_to_post import IRIS, changed
 
@@ -223,3 +224,24 @@ def test_reading_a_spec_needs_neither_numba_nor_scikit_learn() -> None:
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert said.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        (True, {"seconds": 10.0, "whole": False}),
+        (False, None),
+        ({"seconds": 3}, {"seconds": 3.0, "whole": False}),
+        ({"whole": True}, {"seconds": 10.0, "whole": True}),
+    ],
+)
+def test_the_baseline_has_a_budget_and_an_off_switch(said: Any, meant: Any) -> None:
+    spec = parse_job(changed(IRIS, baseline=said))
+    assert isinstance(spec, JobSpec)
+    assert spec.baseline_options == meant
+
+
+def test_a_baseline_without_time_is_refused_at_its_place() -> None:
+    with pytest.raises(Invalid) as caught:
+        parse_job(changed(IRIS, baseline={"seconds": 0, "hole": True}))
+    assert {mistake.path for mistake in caught.value.mistakes} == {"baseline.seconds", "baseline.hole"}
