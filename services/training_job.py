@@ -25,14 +25,16 @@ from services.autoencoder_results import Trained, autoencoder_results
 from services.baseline import SCORES, baseline
 from services.confusion import confusion, report_of
 from services.datasets import Dataset, Part, Split
+from services.diagnose import Doctor
 from services.documents import from_yaml
 from services.errors import TrainyardError
-from services.events import Cursor, EpochEnded, Finished, Standing, Started, WindowEnded
+from services.events import Cursor, EpochEnded, Finished, Looked, Standing, Started, WindowEnded
 from services.export.safetensors import digest, pack, unpack
 from services.foreseen import foreseen
 from services.job_spec import LOSSES, OPTIMIZERS, SCHEDULE_FAMILY, JobSpec
 from services.library import BUILT_IN, Library
 from services.noise import PARTS, Place
+from services.pace import Pace
 from services.plan import Clipping, Plan, Recipe
 from services.preflight import Preflight, check
 from services.train import Diverged, Rows, evaluate, outputs_of, train
@@ -72,16 +74,20 @@ def run(
     yield {"type": "phase", "phase": "loading"}
     dataset = yield from _load(job, library, datasets_dir)
     yield {"type": "phase", "phase": "compiling"}
-    workshop = _Workshop(job, preflight, dataset, open_backend(device, threads), folder)
+    doctor = Doctor(job, preflight, dataset, library)
+    workshop = _Workshop(job, preflight, dataset, open_backend(device, threads), folder, doctor)
     standing = workshop.begin(resume)
     yield {"type": "log", "level": "info", "text": workshop.summary(standing)}
     try:
         yield from workshop.train(standing, stop)
     except Diverged as error:
+        yield from doctor.diverged()
         yield {"type": "failed", "reason": "diverged", "message": f"{error.message} {error.hint}"}
         return
     yield {"type": "phase", "phase": "finalising"}
-    yield workshop.done()
+    done = workshop.done()
+    yield from doctor.finish(done["result"], done["reason"])
+    yield done
 
 
 PRELOADED = """
@@ -148,8 +154,10 @@ def _load(job: JobSpec, library: Library, datasets_dir: Path) -> Generator[Messa
 class _Workshop:
     """The arrays, programs and files of one attempt."""
 
-    def __init__(self, job: JobSpec, preflight: Preflight, dataset: Dataset, backend: Backend, folder: Path) -> None:
-        self.job, self.preflight, self.dataset, self.folder = job, preflight, dataset, folder
+    def __init__(
+        self, job: JobSpec, preflight: Preflight, dataset: Dataset, backend: Backend, folder: Path, doctor: Doctor
+    ) -> None:
+        self.job, self.preflight, self.dataset, self.folder, self.doctor = job, preflight, dataset, folder, doctor
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.store = ArtifactStore(folder)
         training = job.training
@@ -174,6 +182,7 @@ class _Workshop:
         arrays, about = unpack(resume)
         self.plan.load_state(_group(arrays, "state/"))
         self.last, self.best, self.before = about.get("last", {}), about.get("best", {}), about.get("seconds", 0.0)
+        self.doctor.restore(about.get("diagnostics", {}))
         return Standing(Cursor(**about["cursor"]), _group(arrays, "best/") or None)
 
     def summary(self, standing: Standing) -> str:
@@ -189,22 +198,28 @@ class _Workshop:
         """Train to the end, or until `stop()`; checkpoints as often as the spec says, and when the worker leaves."""
         schedule = SCHEDULE_FAMILY.build(self.job.training.learning_rate_schedule)
         rates = schedule.rates(self.optimizer.learning_rate, self.preflight.total_steps)
+        rows = self.rows(self.dataset.train)
+        yield from self.doctor.admit(self.plan, rows.feed, rows.targets)
         events = train(
-            self.plan, self.rows(self.dataset.train), self.rows_or_none(self.dataset.validation),
-            self.job.training, rates, self.names, standing,
+            self.plan, rows, self.rows_or_none(self.dataset.validation),
+            self.job.training, rates, self.names, standing, self.doctor.watches,
         )  # fmt: skip
-        pace = _Pace(standing.cursor.step, self.preflight.total_steps)
+        pace = Pace(standing.cursor.step, self.preflight.total_steps)
         saved = time.monotonic()
         wanted: Callable[[], bool] = getattr(stop, "checkpoint_wanted", lambda: False)
         for event in events:
             if isinstance(event, Started):
                 yield {"type": "phase", "phase": "training"}
-                pace, saved = _Pace(standing.cursor.step, self.preflight.total_steps), time.monotonic()
+                pace, saved = Pace(standing.cursor.step, self.preflight.total_steps), time.monotonic()
                 continue
             if isinstance(event, Finished):
                 self.reason, self.best_epoch, self.epochs = event.reason, event.best_epoch, event.epoch
                 return
+            if isinstance(event, Looked):
+                self.doctor.look(event)
+                continue
             yield from self.report(event, pace)
+            yield from self.doctor.heed(event)
             if wanted() or time.monotonic() - saved >= self.job.reliability.checkpoint_every:
                 yield self.checkpoint(event.standing)
                 saved = time.monotonic()
@@ -221,7 +236,7 @@ class _Workshop:
             self.plan.load_weights(best)
             self.best_epoch = cursor.best_epoch + 1
 
-    def report(self, event: WindowEnded | EpochEnded, pace: _Pace) -> Iterator[Message]:
+    def report(self, event: WindowEnded | EpochEnded, pace: Pace) -> Iterator[Message]:
         """An event as messages: its metrics, and how far the job is."""
         if isinstance(event, WindowEnded):
             values = {"batch_loss": event.loss, "learning_rate": event.learning_rate}
@@ -245,6 +260,7 @@ class _Workshop:
         path = self.folder / f"checkpoint-{step}-{standing.cursor.epoch}.safetensors"
         path.unlink(missing_ok=True)
         about = {"cursor": standing.cursor.to_json(), "last": self.last, "best": self.best, "seconds": self.seconds()}
+        about["diagnostics"] = self.doctor.state()
         sha256, size = self.store.write_durable(path, pack(arrays, about))
         metrics, self.pending = self.pending, []
         return {
@@ -375,19 +391,6 @@ class _Workshop:
     def rows_or_none(self, part: Part) -> Rows | None:
         """The same, or None where the part is empty."""
         return self.rows(part) if len(part) else None
-
-
-@final
-class _Pace:
-    """How long the rest will take, from the steps of this attempt."""
-
-    def __init__(self, step: int, total: int) -> None:
-        self.first, self.total, self.began = step, total, time.monotonic()
-
-    def eta(self, step: int) -> dict[str, float]:
-        """Seconds to go as a message's field."""
-        done = max(1, step - self.first)
-        return {"eta_seconds": round((time.monotonic() - self.began) / done * (self.total - step), 3)}
 
 
 def _group(arrays: dict[str, np.ndarray[Any, Any]], prefix: str) -> dict[str, np.ndarray[Any, Any]]:
