@@ -20,7 +20,7 @@ from services.data_facts import facts_of
 from services.datasets import Dataset
 from services.errors import TrainyardError
 from services.events import EpochEnded, Looked, WindowEnded
-from services.illness import Case, Illness, Moment, Seen, Stage
+from services.illness import Activity, Case, Illness, Moment, Seen, Stage, Weights
 from services.job_spec import JobSpec
 from services.library import Library
 from services.plan import Feed, Plan
@@ -49,6 +49,7 @@ class Doctor:
         self._job, self._preflight, self._dataset, self._library = job, preflight, dataset, library
         self._probe: Probe | None = None
         self._due = False
+        self._memory: Mapping[str, Any] = {}
         self._said: dict[str, dict[str, Any]] = {}
         self._streak: dict[str, int] = {}
         self._step = 0
@@ -117,9 +118,12 @@ class Doctor:
         if not self.watches:
             return {}
         case = self._case
-        best = None if case.best is None else dataclasses.asdict(case.best)
         return {
-            "history": [dataclasses.asdict(moment) for moment in case.history], "best": best, "swing": case.swing,
+            "history": [dataclasses.asdict(moment) for moment in case.history],
+            "best": None if case.best is None else dataclasses.asdict(case.best),
+            "weights": [dataclasses.asdict(kernel) for kernel in case.weights],
+            "activity": [dataclasses.asdict(units) for units in case.activity],
+            "swing": case.swing, "rate": case.rate, "epoch": case.epoch, "due": self._due, "step": self._step,
             "said": self._said, "streak": self._streak,
         }  # fmt: skip
 
@@ -127,15 +131,16 @@ class Doctor:
         """Remember what `state()` gave; an empty one is a run that begins."""
         self._memory = dict(state)
 
-    _memory: Mapping[str, Any] = {}
-
     def _recall(self) -> None:
         if not self._memory:
             return
         case, kept = self._case, self._memory
         case.history = [Moment(**moment) for moment in kept["history"]]
         case.best = None if kept["best"] is None else Moment(**kept["best"])
-        case.swing, case.epoch = kept["swing"], case.history[-1].epoch if case.history else 0
+        case.weights = tuple(Weights(**kernel) for kernel in kept["weights"])
+        case.activity = tuple(Activity(**units) for units in kept["activity"])
+        case.swing, case.rate, case.epoch = kept["swing"], kept["rate"], kept["epoch"]
+        self._due, self._step = kept["due"], kept["step"]
         self._said, self._streak = dict(kept["said"]), dict(kept["streak"])
 
     def _judge(self, stage: Stage) -> Iterator[Message]:

@@ -54,8 +54,9 @@ class Probe:
     def weights(self, looked: Looked) -> tuple[Weights, ...]:
         """Every kernel around the step; nothing where a number is not finite."""
         after, slope = self.plan.backend.get(self.plan.w), self.plan.backend.get(self.plan.dw)
-        moved = after - looked.before
-        if not (np.isfinite(after).all() and np.isfinite(slope).all()):
+        with np.errstate(over="ignore", invalid="ignore"):
+            moved = after - looked.before
+        if not (np.isfinite(moved).all() and np.isfinite(slope).all()):
             return ()
         found = []
         for s, node in self.kernels:
@@ -133,7 +134,8 @@ def _activations(outline: Outline) -> Iterator[int]:
 
 
 def _norm(values: Array) -> float:
-    return float(np.sqrt(np.dot(values, values)))
+    exact = values.astype(np.float64)
+    return float(np.sqrt(exact @ exact))
 
 
 def _spread(node: Node, kernel: Array) -> float | None:
@@ -141,6 +143,6 @@ def _spread(node: Node, kernel: Array) -> float | None:
     units = node.signature.output.shape[-1]
     if node.operator.type not in SHARED or units < 2:
         return None
-    table = kernel.reshape(-1, units)[:ROWS]
+    table = kernel.reshape(-1, units)[:ROWS].astype(np.float64)
     size = float(np.sqrt(np.mean(np.square(table))))
     return float(np.ptp(table, axis=1).max()) / size if size else 0.0

@@ -18,13 +18,16 @@ class Overfitting(Illness):
     stages: ClassVar[tuple[Stage, ...]] = ("epoch", "end")
     tasks: ClassVar[tuple[str, ...]] = ("classification", "regression", "forecasting", "language_model")
     formula: ClassVar[str] = (
-        "validation loss now over the smallest so far, less 1; told where it has risen by more than 5 % of the loss of"
-        " a constant guess too, the training loss has fallen by a quarter since, and no early_stopping restores the best"
-        " weights"
+        "validation loss now over the smallest so far, less 1; told where it has risen by more than 5 % of the loss"
+        " of a constant guess too, the training loss has fallen by a quarter since, and no early_stopping restores the"
+        " best weights"
     )
     unit: ClassVar[str] = "rise above the best validation loss"
     threshold: ClassVar[float] = 0.1
-    source: ClassVar[str] = "Prechelt 1998, Early stopping, but when: generalization loss, here 10 %"
+    source: ClassVar[str] = (
+        "Prechelt 1998, Early stopping, but when: generalization loss, here 10 %; 2 / √n where validation"
+        " has few rows n, which is two standard errors of a squared error"
+    )
     explanation: ClassVar[str] = (
         "The validation loss was smaller before, and the training loss has fallen since."
         " From there on the network has learned what holds for the train rows alone."
@@ -43,6 +46,7 @@ class Overfitting(Illness):
             return
         rise = now.values["val_loss"] - best.values["val_loss"]
         share = rise / best.values["val_loss"] if best.values["val_loss"] else 0.0
-        if share > self.threshold and rise > 0.05 * chance:
+        noise = 2 / max(1, case.facts.rows["validation"]) ** 0.5
+        if share > max(self.threshold, noise) and rise > 0.05 * chance:
             wanted = {"monitor": "val_loss", "patience": max(3, case.epochs // 10), "restore_best_weights": True}
             yield Seen(share, patch={"training": {"early_stopping": wanted}})
