@@ -2,12 +2,13 @@
 
 from typing import Final
 
-from api.routes import catalog, datasets, events, fleet, health, jobs, models, page, pictures
+from api.routes import catalog, datasets, diagnostics, events, fleet, health, jobs, models, page, pictures
 
 ROUTERS: Final = (
     catalog.router,
     jobs.router,
     events.router,
+    diagnostics.router,
     pictures.router,
     models.router,
     datasets.router,
