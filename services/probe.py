@@ -134,8 +134,8 @@ def _activations(outline: Outline) -> Iterator[int]:
 
 
 def _norm(values: Array) -> float:
-    exact = values.astype(np.float64)
-    return float(np.sqrt(exact @ exact))
+    # Not a product of vectors: that would wake the threads of a linear algebra library.
+    return float(np.sqrt(np.square(values, dtype=np.float64).sum()))
 
 
 def _spread(node: Node, kernel: Array) -> float | None:
