@@ -19,6 +19,7 @@ from pydantic import BaseModel, ValidationError
 
 from api.dataset_schemas import DatasetOut, DatasetPage, DatasetRow, ReportOut, SampleList, SampleOut
 from api.descent_schemas import ReceiptOut
+from api.diagnostic_schemas import DiagnosticList, DiagnosticOut
 from api.schemas import (
     EventOut,
     JobOut,
@@ -160,6 +161,10 @@ class Client:
             page = self._ask(LogPage, "GET", f"/v1/jobs/{id}/logs", params={"after": after})
             yield from page.items
             after = page.next_after
+
+    def diagnostics(self, id: str) -> Sequence[DiagnosticOut]:
+        """What the training doctor has found so far, the gravest first; `state` says what has passed."""
+        return self._ask(DiagnosticList, "GET", f"/v1/jobs/{id}/diagnostics").items
 
     def events(self, id: str, after: int = 0) -> Iterator[EventOut]:
         """Events from the one numbered above `after` until the job has finished.

@@ -157,7 +157,7 @@ class JobOut(JobRow):
 def links(job: Job) -> dict[str, str]:
     """Where to go on from a job."""
     base = f"/v1/jobs/{job.id}"
-    found = {"self": base} | {name: f"{base}/{name}" for name in ("events", "metrics", "logs")}
+    found = {"self": base} | {name: f"{base}/{name}" for name in ("events", "metrics", "logs", "diagnostics")}
     found |= {"receipt": f"{base}/receipt"} if job.terminal else {}
     return found | ({"model": f"/v1/models/{job.id}"} if job.state is JobState.SUCCEEDED else {})
 

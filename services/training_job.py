@@ -25,9 +25,10 @@ from services.autoencoder_results import Trained, autoencoder_results
 from services.baseline import SCORES, baseline
 from services.confusion import confusion, report_of
 from services.datasets import Dataset, Part, Split
+from services.diagnose import Doctor
 from services.documents import from_yaml
 from services.errors import TrainyardError
-from services.events import Cursor, EpochEnded, Finished, Standing, Started, WindowEnded
+from services.events import Cursor, EpochEnded, Finished, Looked, Standing, Started, WindowEnded
 from services.export.safetensors import digest, pack, unpack
 from services.foreseen import foreseen
 from services.gradient_noise import gradient_noise
@@ -76,16 +77,20 @@ def run(
     dataset = yield from _load(job, library, datasets_dir)
     yield {"type": "data", "data": {"name": dataset.card.name, "sha256": dataset.sha256}}
     yield {"type": "phase", "phase": "compiling"}
-    workshop = _Workshop(job, preflight, dataset, open_backend(device, threads), folder)
+    doctor = Doctor(job, preflight, dataset, library)
+    workshop = _Workshop(job, preflight, dataset, open_backend(device, threads), folder, doctor)
     standing = workshop.begin(resume)
     yield {"type": "log", "level": "info", "text": workshop.summary(standing)}
     try:
         yield from workshop.train(standing, stop)
     except Diverged as error:
+        yield from doctor.diverged()
         yield {"type": "failed", "reason": "diverged", "message": f"{error.message} {error.hint}"}
         return
     yield {"type": "phase", "phase": "finalising"}
-    yield workshop.done()
+    done = workshop.done()
+    yield from doctor.finish(done["result"], done["reason"])
+    yield done
 
 
 PRELOADED = """
@@ -152,8 +157,10 @@ def _load(job: JobSpec, library: Library, datasets_dir: Path) -> Generator[Messa
 class _Workshop:
     """The arrays, programs and files of one attempt."""
 
-    def __init__(self, job: JobSpec, preflight: Preflight, dataset: Dataset, backend: Backend, folder: Path) -> None:
-        self.job, self.preflight, self.dataset, self.folder = job, preflight, dataset, folder
+    def __init__(
+        self, job: JobSpec, preflight: Preflight, dataset: Dataset, backend: Backend, folder: Path, doctor: Doctor
+    ) -> None:
+        self.job, self.preflight, self.dataset, self.folder, self.doctor = job, preflight, dataset, folder, doctor
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.store = ArtifactStore(folder)
         training = job.training
@@ -179,6 +186,7 @@ class _Workshop:
         arrays, about = unpack(resume)
         self.plan.load_state(_group(arrays, "state/"))
         self.last, self.best, self.before = about.get("last", {}), about.get("best", {}), about.get("seconds", 0.0)
+        self.doctor.restore(about.get("diagnostics", {}))
         self.scatter = about.get("gradient_noise", {})
         standing, stopping = Standing(Cursor(**about["cursor"]), _group(arrays, "best/") or None), self.stopping
         return taken_up(standing, about["stopping"], stopping) if "stopping" in about else standing
@@ -199,9 +207,10 @@ class _Workshop:
             self.scatter["start"] = gradient_noise(self.plan, training, self.job.training.seed)
         schedule = SCHEDULE_FAMILY.build(self.job.training.learning_rate_schedule)
         rates = schedule.rates(self.optimizer.learning_rate, self.preflight.total_steps)
+        yield from self.doctor.admit(self.plan, training.feed, training.targets)
         events = train(
             self.plan, training, self.rows_or_none(self.dataset.validation),
-            self.job.training, rates, self.names, standing,
+            self.job.training, rates, self.names, standing, self.doctor.watches,
         )  # fmt: skip
         pace = Pace(standing.cursor.step, self.preflight.total_steps)
         saved = time.monotonic()
@@ -214,7 +223,11 @@ class _Workshop:
             if isinstance(event, Finished):
                 self.reason, self.best_epoch, self.epochs = event.reason, event.best_epoch, event.epoch
                 return
+            if isinstance(event, Looked):
+                self.doctor.look(event)
+                continue
             yield from self.report(event, pace)
+            yield from self.doctor.heed(event)
             if wanted() or time.monotonic() - saved >= self.job.reliability.checkpoint_every:
                 yield self.checkpoint(event.standing)
                 saved = time.monotonic()
@@ -256,6 +269,7 @@ class _Workshop:
         path.unlink(missing_ok=True)
         about = {"cursor": standing.cursor.to_json(), "last": self.last, "best": self.best, "seconds": self.seconds()}
         about |= {"stopping": stopping_of(self.stopping), "gradient_noise": self.scatter}
+        about["diagnostics"] = self.doctor.state()
         sha256, size = self.store.write_durable(path, pack(arrays, about))
         metrics, self.pending = self.pending, []
         return {

@@ -57,7 +57,7 @@ def call(client: TestClient, method: str, path: str, id: str) -> Any:
 def test_the_matrix_covers_the_contract() -> None:
     paths = {(method, path) for method, path, _ in ROUTES}
     wanted = """GET /v1/schema/job|GET /v1/catalog|POST /v1/jobs/validate|POST /v1/jobs|GET /v1/jobs|GET /v1/jobs/{id}
-        GET /v1/jobs/{id}/network.svg
+        GET /v1/jobs/{id}/network.svg|GET /v1/jobs/{id}/diagnostics
         POST /v1/jobs/{id}/retry|POST /v1/jobs/{id}/replay|GET /v1/jobs/{id}/receipt
         POST /v1/jobs/{id}/cancel|POST /v1/jobs/{id}/stop|DELETE /v1/jobs/{id}|GET /v1/jobs/{id}/metrics
         GET /v1/jobs/{id}/events|GET /v1/jobs/{id}/logs|GET /v1/models/{id}|POST /v1/models/{id}/predict
