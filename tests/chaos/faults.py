@@ -18,7 +18,7 @@ from tests.chaos.processes import Process, hit
 from tests.chaos.yard import Yard
 
 KILLS: Final[Mapping[str, float]] = {
-    "trainer": 0.45, "supervisor": 0.2, "zygote": 0.1, "worker tree": 0.07, "reaper": 0.06, "api": 0.12,
+    "trainer": 0.56, "supervisor": 0.13, "zygote": 0.09, "worker tree": 0.05, "reaper": 0.05, "api": 0.12,
 }  # fmt: skip
 """What is killed, and how often. The supervisor is a pool process, the reaper lives in a worker's main process."""
 FREEZES: Final[Mapping[str, float]] = {"supervisor": 0.55, "worker tree": 0.2, "trainer": 0.1, "reaper": 0.15}
@@ -26,6 +26,8 @@ _ROLE: Final = {"trainer": "trainer", "supervisor": "pool", "zygote": "zygote", 
 MOST_SETBACKS: Final = 2
 """A third attempt without progress is the last (the poison rule), so a job with so many setbacks is spared."""
 MOST_ATTEMPTS: Final = 16
+IDLE: Final = 0.1
+"""How often somebody without a job is hit while nobody else has one; more would keep workers from ever starting."""
 
 
 @final
@@ -67,9 +69,15 @@ class Saboteur:
         """How many blows of a kind (kill, freeze) so far."""
         return sum(fault.what == what for fault in self.faults)
 
-    def kill(self, target: str | None = None) -> bool:
-        """SIGKILL to somebody of `target` (KILLS), or of a random one."""
-        target = target or self._draw(KILLS)
+    def deck(self, kills: int, freezes: int) -> list[tuple[str, str]]:
+        """So many (what, target) in random order."""
+        cards = [("kill", self._draw(KILLS)) for _ in range(kills)]
+        cards += [("freeze", self._draw(FREEZES)) for _ in range(freezes)]
+        self.dice.shuffle(cards)
+        return cards
+
+    def kill(self, target: str) -> bool:
+        """SIGKILL to somebody of `target` (KILLS)."""
         if target == "api":
             self.yard.parts["api"].kill_main()
             return self._note("kill", target, None)
@@ -84,9 +92,8 @@ class Saboteur:
             return False
         return self._note("kill", target, holding)
 
-    def freeze(self, seconds: float, target: str | None = None) -> bool:
+    def freeze(self, target: str, seconds: float) -> bool:
         """SIGSTOP to somebody of `target` (FREEZES), SIGCONT after `seconds`."""
-        target = target or self._draw(FREEZES)
         victim, holding = self._victim(target)
         if victim is None:
             return False
@@ -104,12 +111,13 @@ class Saboteur:
         return True
 
     def _victim(self, target: str) -> tuple[Process | None, Holding | None]:
-        """Somebody of this role whose job can take one more blow, rather one that has a job."""
+        """Somebody of this role whose job can take one more blow; now and then somebody idle, or just starting."""
         family, held = self.yard.roles(), self.holdings()
         pairs = [(one, _held_by(one, family, held)) for one in family if one.role == _ROLE[target]]
         pairs = [(one, holding) for one, holding in pairs if holding is None or not holding.fragile]
         busy = [pair for pair in pairs if pair[1] is not None]
-        return self.dice.choice(busy or pairs) if pairs else (None, None)
+        idle = pairs if self.dice.random() < IDLE else []
+        return self.dice.choice(busy or idle) if busy or idle else (None, None)
 
     def holdings(self) -> dict[int, Holding]:
         """The running jobs by the process id of their holder; nothing while the record does not answer."""

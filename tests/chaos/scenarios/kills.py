@@ -52,29 +52,30 @@ def run_references(yard: Yard, kinds: tuple[str, ...] = KINDS) -> dict[str, str]
 
 def suffer(yard: Yard, saboteur: Saboteur, trial: Trial, references: dict[str, str]) -> dict[str, str]:
     """Deal all blows in random order, with enough jobs alive all the time; returns each job's reference."""
-    kills, freezes = trial.counts["kills"], trial.counts["freezes"]
+    deck = saboteur.deck(trial.counts["kills"], trial.counts["freezes"])
     mine: dict[str, str] = {}
-    deck = ["kill"] * kills + ["freeze"] * freezes
-    trial.dice.shuffle(deck)
-    while deck:
-        while len(yard.live()) < LIVE_JOBS:
-            kind = trial.dice.choice(sorted(references))
-            mine[yard.submit(kind)] = references[kind]
-        if strike(saboteur, deck[-1], yard.settings.silent_seconds):
-            deck.pop()
-            dealt = len(saboteur.faults)
-            trial.say(
-                dealt, kills + freezes, f"{len(yard.accepted)} jobs, {yard.refused_writes()} stale writers refused"
-            )
+    for dealt, (what, target) in enumerate(deck, 1):
+        keep_busy(yard, trial, references, mine)
+        while not strike(saboteur, what, target, yard.settings.silent_seconds):
+            rest(trial.dice, *REST)
+            keep_busy(yard, trial, references, mine)
+        trial.say(dealt, len(deck), f"{len(yard.accepted)} jobs, {yard.keeper.restarts} restarts")
         rest(trial.dice, *REST)
     return mine
 
 
-def strike(saboteur: Saboteur, what: str, lease: float) -> bool:
-    """One kill, or one freeze that outlasts the lease."""
+def keep_busy(yard: Yard, trial: Trial, references: dict[str, str], mine: dict[str, str]) -> None:
+    """Post jobs of random kinds until enough are alive."""
+    for _ in range(LIVE_JOBS - len(yard.live())):
+        kind = trial.dice.choice(sorted(references))
+        mine[yard.submit(kind)] = references[kind]
+
+
+def strike(saboteur: Saboteur, what: str, target: str, lease: float) -> bool:
+    """One kill, or one freeze that outlasts the lease; False while there is nobody to hurt."""
     if what == "kill":
-        return saboteur.kill()
-    return saboteur.freeze(lease + saboteur.dice.uniform(*BEYOND_LEASE))
+        return saboteur.kill(target)
+    return saboteur.freeze(target, lease + saboteur.dice.uniform(*BEYOND_LEASE))
 
 
 def figures(yard: Yard, saboteur: Saboteur, evidence: Evidence, lasted: float) -> dict[str, Any]:
