@@ -211,7 +211,7 @@ def passes(tool: List[str]) -> bool:  # noqa: UP006
 
 
 def chaos(*words: str) -> None:
-    """kill, freeze and starve the running stack on purpose and check that nothing is lost; --list names the scenarios"""
+    """kill, freeze and starve a running stack and check that nothing is lost; --list names the scenarios"""
     ensure(RUNTIME, DEV)
     become("-m", "tests.chaos", *words)
 
