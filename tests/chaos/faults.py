@@ -78,12 +78,12 @@ class Saboteur:
         self.dice.shuffle(cards)
         return cards
 
-    def kill(self, target: str) -> bool:
-        """SIGKILL to somebody of `target` (KILLS)."""
+    def kill(self, target: str, idle: float = IDLE) -> bool:
+        """SIGKILL to somebody of `target` (KILLS); to somebody idle with chance `idle`, while nobody is busy."""
         if target == "api":
             self.yard.parts["api"].kill_main()
             return self._note("kill", target, None)
-        victim, holding = self._victim(target, IDLE)
+        victim, holding = self._victim(target, idle)
         if victim is None:
             return False
         if target == "worker tree":
