@@ -11,7 +11,7 @@ import queue
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, final
 
@@ -31,6 +31,7 @@ from services.events import Cursor, EpochEnded, Finished, Standing, Started, Win
 from services.export.safetensors import digest, pack, unpack
 from services.foreseen import foreseen
 from services.job_spec import LOSSES, OPTIMIZERS, SCHEDULE_FAMILY, JobSpec
+from services.keeping import readable, unless_full, when_there_is_space
 from services.library import BUILT_IN, Library
 from services.noise import PARTS, Place
 from services.plan import Clipping, Plan, Recipe
@@ -81,7 +82,7 @@ def run(
         yield {"type": "failed", "reason": "diverged", "message": f"{error.message} {error.hint}"}
         return
     yield {"type": "phase", "phase": "finalising"}
-    yield workshop.done()
+    yield from workshop.done()
 
 
 PRELOADED = """
@@ -171,10 +172,11 @@ class _Workshop:
         self.plan.initialize(self.job.training.seed)
         if resume is None:
             return Standing(Cursor())
-        arrays, about = unpack(resume)
-        self.plan.load_state(_group(arrays, "state/"))
-        self.last, self.best, self.before = about.get("last", {}), about.get("best", {}), about.get("seconds", 0.0)
-        return Standing(Cursor(**about["cursor"]), _group(arrays, "best/") or None)
+        with readable():
+            arrays, about = unpack(resume)
+            self.plan.load_state(_group(arrays, "state/"))
+            self.last, self.best, self.before = about.get("last", {}), about.get("best", {}), about.get("seconds", 0.0)
+            return Standing(Cursor(**about["cursor"]), _group(arrays, "best/") or None)
 
     def summary(self, standing: Standing) -> str:
         """What is about to happen, for the log."""
@@ -206,7 +208,7 @@ class _Workshop:
                 return
             yield from self.report(event, pace)
             if wanted() or time.monotonic() - saved >= self.job.reliability.checkpoint_every:
-                yield self.checkpoint(event.standing)
+                yield unless_full(partial(self.checkpoint, event.standing))
                 saved = time.monotonic()
             if stop():
                 events.close()  # type: ignore[attr-defined]
@@ -260,7 +262,7 @@ class _Workshop:
         """How long the steps taken so far took, in this attempt and in those whose checkpoint it went on from."""
         return self.before + time.monotonic() - self.started
 
-    def done(self) -> Message:
+    def done(self) -> Iterator[Message]:
         """The last message: what the kept weights score, the classical baseline, and the model as a file."""
         weights = self.plan.weights()
         result: dict[str, Any] = self.metrics() | {
@@ -283,8 +285,8 @@ class _Workshop:
             result, files = result | found.result, files | found.files
             result["test"] |= found.test
         result |= self.beside()
-        kept = [self.keep(name, data) for name, data in files.items()]
-        return {"type": "done", "reason": self.reason, "result": result, "artifacts": kept, "metrics": self.pending}
+        kept = yield from when_there_is_space(lambda: [self.keep(name, data) for name, data in files.items()])
+        yield {"type": "done", "reason": self.reason, "result": result, "artifacts": kept, "metrics": self.pending}
 
     def keep(self, name: str, data: bytes) -> dict[str, Any]:
         """Write a file that the job leaves behind, and describe it."""

@@ -14,7 +14,7 @@ PAUSE_SECONDS: Final = 1.0
 
 
 @final
-class Transport(redis.Transport):  # type: ignore[misc]  # kombu has no types
+class Transport(redis.Transport):
     """Redis, with every error one after which the worker connects again, though not more than once a second."""
 
     connection_errors = (Exception,)
@@ -26,4 +26,5 @@ class Transport(redis.Transport):  # type: ignore[misc]  # kombu has no types
         if early > 0:
             time.sleep(early)
         Transport._connected = time.monotonic()
-        return super().establish_connection()
+        connect: Any = super().establish_connection
+        return connect()

@@ -8,6 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final, final
 
 from services.jobs import JobStore, Pulse
@@ -16,6 +17,16 @@ from workers.ledger import OUTAGE
 log = logging.getLogger(__name__)
 
 ROUND_SECONDS: Final = 2.0
+
+
+@final
+@dataclass(frozen=True)
+class Observed:
+    """What is known of one attempt: its counter, and since when (monotonic seconds) it stands there and is known."""
+
+    beats: int
+    since: float
+    first: float
 
 
 @final
@@ -31,25 +42,37 @@ class Reaper:
     ) -> None:
         """Start with nothing observed, so that no job counts as silent before `silent_seconds` have passed here."""
         self._store, self._ring, self._silent, self._clock = store, ring, silent_seconds, clock
-        self._observed: dict[tuple[str, int], tuple[int, float]] = {}
+        self._absent = max(silent_seconds, 5 * ROUND_SECONDS)
+        self._observed: dict[tuple[str, int], Observed] = {}
+        self._looked = float("-inf")
 
     def round(self) -> None:
-        """Look once: reap who is silent, ring for who waits."""
-        self._reap()
+        """Look once: reap who is silent, ring for who waits.
+
+        After a round that failed, or a pause as long as the silence, counting begins anew: while nobody could write, or
+        this process did not run, silence proves nothing.
+        """
+        try:
+            self._reap()
+        except BaseException:
+            self._observed = {}
+            raise
         self._ring_again()
 
     def _reap(self) -> None:
         now, pulses = self._clock(), self._store.pulses()
-        before, self._observed = self._observed, {}
+        before, self._observed = self._observed if now - self._looked < self._absent else {}, {}
+        self._looked = now
         for pulse in pulses:
-            beats, since = before.get((pulse.job, pulse.attempt), (pulse.beats, now))
-            if beats == pulse.beats and now - since >= self._silent:
-                self._take(pulse)
+            known = before.get((pulse.job, pulse.attempt), Observed(pulse.beats, now, now))
+            if known.beats == pulse.beats and now - known.since >= self._silent:
+                self._take(pulse, now - known.first)
             else:
-                self._observed[pulse.job, pulse.attempt] = (pulse.beats, since if beats == pulse.beats else now)
+                since = known.since if known.beats == pulse.beats else now
+                self._observed[pulse.job, pulse.attempt] = Observed(pulse.beats, since, known.first)
 
-    def _take(self, pulse: Pulse) -> None:
-        state = self._store.reap(pulse.job, pulse.attempt, pulse.beats)
+    def _take(self, pulse: Pulse, ran: float) -> None:
+        state = self._store.reap(pulse.job, pulse.attempt, pulse.beats, ran=ran)
         if state is not None:
             log.warning("job %s attempt %d: %s is silent; now %s", pulse.job, pulse.attempt, pulse.worker, state)
 
