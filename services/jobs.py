@@ -240,19 +240,17 @@ class JobStore:
         with reading(self.engine) as connection:
             return [Pulse(*row) for row in connection.execute(running.order_by(jobs.c.id)).all()]
 
-    def reap(
-        self, job_id: str, attempt: int, beats: int, *, delay: float | None = None, ran: float | None = None
-    ) -> JobState | None:
+    def reap(self, job_id: str, attempt: int, beats: int, *, delay: float | None = None) -> JobState | None:
         """Take a job from a silent holder: its new state, or None when the holder was heard after all.
 
-        `delay` seconds until the next try; None: the rule's back-off. `ran`: seconds that the attempt was seen to run.
+        `delay` seconds until the next try; None: the rule's back-off.
         """
         with writing(self.engine) as connection:
             row = transitions.hold(connection, job_id, attempt, beats)
             if row is None:
                 return None
             cause = f"worker {row['owner']} fell silent"
-            return transitions.send_back(connection, row, cause, trainer_died=False, delay=delay, ran=ran)
+            return transitions.send_back(connection, row, cause, trainer_died=False, delay=delay)
 
 
 def _row(connection: Connection, tenant: str, id: str, *, lock: bool = False) -> RowMapping:

@@ -22,11 +22,10 @@ ROUND_SECONDS: Final = 2.0
 @final
 @dataclass(frozen=True)
 class Observed:
-    """What is known of one attempt: its counter, and since when (monotonic seconds) it stands there and is known."""
+    """What is known of one attempt: its counter, and since when (monotonic seconds) it stands there."""
 
     beats: int
     since: float
-    first: float
 
 
 @final
@@ -64,15 +63,15 @@ class Reaper:
         before, self._observed = self._observed if now - self._looked < self._absent else {}, {}
         self._looked = now
         for pulse in pulses:
-            known = before.get((pulse.job, pulse.attempt), Observed(pulse.beats, now, now))
+            known = before.get((pulse.job, pulse.attempt), Observed(pulse.beats, now))
             if known.beats == pulse.beats and now - known.since >= self._silent:
-                self._take(pulse, now - known.first)
+                self._take(pulse)
             else:
-                since = known.since if known.beats == pulse.beats else now
-                self._observed[pulse.job, pulse.attempt] = Observed(pulse.beats, since, known.first)
+                still = known if known.beats == pulse.beats else Observed(pulse.beats, now)
+                self._observed[pulse.job, pulse.attempt] = still
 
-    def _take(self, pulse: Pulse, ran: float) -> None:
-        state = self._store.reap(pulse.job, pulse.attempt, pulse.beats, ran=ran)
+    def _take(self, pulse: Pulse) -> None:
+        state = self._store.reap(pulse.job, pulse.attempt, pulse.beats)
         if state is not None:
             log.warning("job %s attempt %d: %s is silent; now %s", pulse.job, pulse.attempt, pulse.worker, state)
 

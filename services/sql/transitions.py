@@ -21,6 +21,7 @@ FIRST_BACKOFF: Final = 10.0
 LAST_BACKOFF: Final = 360.0
 STORAGE_LIMIT: Final = 100
 SPACE_BACKOFF: Final = 30.0
+CLOCK_JUMP: Final = 60.0
 
 
 def hold(
@@ -131,14 +132,15 @@ def _close_attempt(
     mine = and_(attempts.c.job == row["id"], attempts.c.number == row["attempt"])
     closing = update(attempts).where(mine).values(outcome=str(outcome), message=message, finished_at=utc_now())
     connection.execute(closing)
-    return _ran(connection, row) if ran is None else ran
+    return _ran(connection, row, ran)
 
 
-def _ran(connection: Connection, row: RowMapping) -> float:
-    """Seconds since the running attempt started, by the clock on the wall."""
+def _ran(connection: Connection, row: RowMapping, measured: float | None) -> float:
+    """Seconds since the running attempt started: by the clock on the wall, unless it has jumped meanwhile."""
     mine = and_(attempts.c.job == row["id"], attempts.c.number == row["attempt"])
     started: datetime = connection.execute(select(attempts.c.started_at).where(mine)).scalar_one()
-    return max(0.0, (utc_now() - started).total_seconds())
+    wall = (utc_now() - started).total_seconds()
+    return max(0.0, wall if measured is None or abs(wall - measured) < CLOCK_JUMP else measured)
 
 
 def send_back(
@@ -152,7 +154,7 @@ def send_back(
 ) -> JobState:
     """T6, running -> queued; or T7 (given up) or T9 (a cancel was waiting). Returns the new state.
 
-    `ran` says how many seconds the attempt ran, measured by a clock that does not jump; None: by the one on the wall.
+    `ran` says how many seconds the attempt ran, measured by a clock that does not jump; None: nobody measured it.
     """
     if row["cancel_requested"]:
         return _cancel(connection, row, cause, ran)
@@ -167,7 +169,7 @@ def send_back(
 
 
 def await_space(connection: Connection, row: RowMapping, cause: str, ran: float | None = None) -> JobState:
-    """T6 because the disk is full, which is no fault of the job: only the waits count. T7 after STORAGE_LIMIT of them."""
+    """T6 because the disk is full, which is no fault of the job: only the waits count, up to STORAGE_LIMIT (T7)."""
     if row["cancel_requested"]:
         return _cancel(connection, row, cause, ran)
     waits = row["storage_waits"] + 1
@@ -212,7 +214,7 @@ def _out_of_time(connection: Connection, row: RowMapping, ran: float | None) -> 
     """Whether all attempts together have used up the job's running time."""
     if row["max_runtime"] is None:
         return None
-    total = row["ran_seconds"] + (_ran(connection, row) if ran is None else ran)
+    total = row["ran_seconds"] + _ran(connection, row, ran)
     return Reason.MAX_RUNTIME_EXCEEDED if total >= row["max_runtime"] else None
 
 
