@@ -130,16 +130,16 @@ def _close_attempt(
     if row["state"] != JobState.RUNNING:
         return 0.0
     mine = and_(attempts.c.job == row["id"], attempts.c.number == row["attempt"])
-    closing = update(attempts).where(mine).values(outcome=str(outcome), message=message, finished_at=utc_now())
-    connection.execute(closing)
-    return _ran(connection, row, ran)
+    now = utc_now()
+    connection.execute(update(attempts).where(mine).values(outcome=str(outcome), message=message, finished_at=now))
+    return _ran(connection, row, ran, now)
 
 
-def _ran(connection: Connection, row: RowMapping, measured: float | None) -> float:
-    """Seconds since the running attempt started: by the clock on the wall, unless it has jumped meanwhile."""
+def _ran(connection: Connection, row: RowMapping, measured: float | None, now: datetime) -> float:
+    """Seconds from the start of the running attempt to `now`: by the clock on the wall, unless it has jumped meanwhile."""
     mine = and_(attempts.c.job == row["id"], attempts.c.number == row["attempt"])
     started: datetime = connection.execute(select(attempts.c.started_at).where(mine)).scalar_one()
-    wall = (utc_now() - started).total_seconds()
+    wall = (now - started).total_seconds()
     return max(0.0, wall if measured is None or abs(wall - measured) < CLOCK_JUMP else measured)
 
 
@@ -214,7 +214,7 @@ def _out_of_time(connection: Connection, row: RowMapping, ran: float | None) -> 
     """Whether all attempts together have used up the job's running time."""
     if row["max_runtime"] is None:
         return None
-    total = row["ran_seconds"] + _ran(connection, row, ran)
+    total = row["ran_seconds"] + _ran(connection, row, ran, utc_now())
     return Reason.MAX_RUNTIME_EXCEEDED if total >= row["max_runtime"] else None
 
 
