@@ -121,7 +121,9 @@ def _wrong(race: Race, between: JobState, ended: JobState) -> list[str]:
     return [f"job {race.job.id} ({', '.join(race.answers)}): {words}" for words in found]
 
 
-def races(engine: Engine, rounds: int, dice: random.Random, say: Callable[[int], None]) -> tuple[Counter[str], list[str]]:
+def races(
+    engine: Engine, rounds: int, dice: random.Random, say: Callable[[int], None]
+) -> tuple[Counter[str], list[str]]:
     """So many races: how often each thing came of them, and everything that was wrong."""
     outcomes: Counter[str] = Counter()
     wrong: list[str] = []

@@ -209,5 +209,3 @@ def test_a_migration_only_adds_so_that_programs_of_the_version_before_go_on(scri
     assert done <= {"create_table", "create_index", "add_column", "execute", "get_bind"}
     columns = re.findall(r"op\.add_column\((.+)\)", upgrade)
     assert all("nullable=True" in column or "server_default" in column for column in columns)
-
-

@@ -113,5 +113,3 @@ def test_there_is_nothing_to_watch_elsewhere(database: str) -> None:
 def test_a_living_process_is_not_stopped_and_a_dead_one_neither() -> None:
     assert not stopped(os.getpid())
     assert not stopped(2**22 + 1)
-
-

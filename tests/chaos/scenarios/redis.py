@@ -28,9 +28,7 @@ SHORT_SECONDS: Final = 3.0
 def run(trial: Trial) -> Findings:
     """One fault after the other, a job posted right before and right after each."""
     faults = {"flushes": [flush], "restarts": [restart, kill], "others": [freeze, hang_up, fill, lock]}
-    deck = [
-        kinds[number % len(kinds)] for name, kinds in faults.items() for number in range(trial.counts.get(name, 0))
-    ]
+    deck = [kinds[number % len(kinds)] for name, kinds in faults.items() for number in range(trial.counts.get(name, 0))]
     trial.dice.shuffle(deck)
     acknowledged: list[float] = []
     back: dict[str, float] = {}
