@@ -1,8 +1,8 @@
 """The broker: TRAINYARD_REDIS_URL when set, otherwise a real Valkey or Redis server that we start ourselves.
 
-The bundled server listens on loopback only, asks for a random password that stands in no command line, and writes nothing
-to the disk: its messages are doorbells and the database is the record, so a queue worth keeping it has not, and a file
-that is damaged or a disk that is full cannot keep it from starting.
+The bundled server listens on loopback only, asks for a random password that stands in no command line, and writes
+nothing to the disk: its messages are doorbells and the database is the record. So there is no queue worth keeping, and
+neither a damaged file nor a full disk can keep it from starting.
 """
 
 import os

@@ -136,7 +136,7 @@ def _close_attempt(
 
 
 def _ran(connection: Connection, row: RowMapping, measured: float | None, now: datetime) -> float:
-    """Seconds from the start of the running attempt to `now`: by the clock on the wall, unless it has jumped meanwhile."""
+    """Seconds from the start of the running attempt to `now`: by the clock on the wall, unless that has jumped."""
     mine = and_(attempts.c.job == row["id"], attempts.c.number == row["attempt"])
     started: datetime = connection.execute(select(attempts.c.started_at).where(mine)).scalar_one()
     wall = (now - started).total_seconds()

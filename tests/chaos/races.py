@@ -1,4 +1,4 @@
-"""Races over one job's record: a user cancels while its holder finishes or dies, a reaper takes it, a worker claims it."""
+"""Races over one job: a user cancels while its holder finishes or dies, a reaper takes it and a worker claims it."""
 
 import random
 import threading

@@ -38,7 +38,8 @@ def holder(file: Path, *words: str) -> Iterator[subprocess.Popen[str]]:
     """A process with `words` in its command line, stopped in the middle of a transaction."""
     command = [sys.executable, "-c", HOLDER, str(file), *words]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None and process.stdout.readline() == "held\n"
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
     process.send_signal(signal.SIGSTOP)
     end = time.monotonic() + 10
     while not stopped(process.pid) and time.monotonic() < end:

@@ -57,7 +57,7 @@ def _told(trial: Trial, name: str) -> Any:
 
 
 def _cancel(yard: Yard, dice: random.Random, freeze: str | None) -> float | None:
-    """Seconds from the call to the end of a running job, its trainer or zygote frozen if asked; None: it was too late."""
+    """Seconds from the call to the end of a running job, its trainer or zygote frozen if asked; None: too late."""
     id = yard.submit("agent")
     end = time.monotonic() + RUNNING_SECONDS
     while yard.jobs.get(ADMIN_TENANT, id).phase != "training" and time.monotonic() < end:

@@ -1,4 +1,4 @@
-"""Checkpoints spoilt on the disk while their jobs wait for the next attempt: caught, the one before taken, bit-equal."""
+"""Checkpoints spoilt on the disk while their jobs wait for another try: caught, the one before taken, bit-equal."""
 
 import random
 import signal

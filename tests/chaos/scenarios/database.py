@@ -13,6 +13,7 @@ import psycopg
 from sqlalchemy import make_url
 
 from api.client import Refused, Unreachable
+from services.errors import Unavailable
 from services.sql.held import writer_of
 from tests.chaos.faults import rest
 from tests.chaos.quick import USUAL, concluded, moment, spread, timed_submit, warm_up
@@ -29,14 +30,14 @@ WRITES: Final = {"202", "503"}
 
 @scenario("database", "locked, stopped inside a transaction, cut, restarted", counts={"holds": 4, "cuts": 30})
 def run(trial: Trial) -> Findings:
-    """SQLite: `holds` processes stopped in a transaction, one foreign lock. PostgreSQL: `cuts`, a third of them kills."""
+    """SQLite: `holds` processes stopped in a transaction, a foreign lock. PostgreSQL: `cuts`, a third of them kills."""
     mine: dict[str, str] = {}
     with open_yard(trial.folder, trial.database, **USUAL) as yard:
         warm_up(yard)
         references = run_references(yard, KINDS)
 
         def busy() -> None:
-            while len(yard.live()) < 3:
+            while len(_live(yard)) < 3:
                 kind = trial.dice.choice(KINDS)
                 mine[yard.submit(kind)] = references[kind]
 
@@ -44,6 +45,14 @@ def run(trial: Trial) -> Findings:
         figures, wrong = hurt(yard, trial, busy)
         figures["jobs"] = len(yard.accepted)
         return concluded(yard, figures, wrong, references=mine)
+
+
+def _live(yard: Yard) -> list[str]:
+    """The jobs that have not ended; asked again until the database answers."""
+    while True:
+        with contextlib.suppress(Unavailable):
+            return yard.live()
+        time.sleep(0.1)
 
 
 def _hurt_sqlite(yard: Yard, trial: Trial, busy: Any) -> tuple[dict[str, Any], dict[str, list[str]]]:
