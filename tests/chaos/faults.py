@@ -18,7 +18,7 @@ from tests.chaos.processes import Process, hit
 from tests.chaos.yard import Yard
 
 KILLS: Final[Mapping[str, float]] = {
-    "trainer": 0.45, "supervisor": 0.2, "zygote": 0.1, "worker tree": 0.07, "reaper": 0.06, "api": 0.12,
+    "trainer": 0.56, "supervisor": 0.13, "zygote": 0.09, "worker tree": 0.05, "reaper": 0.05, "api": 0.12,
 }  # fmt: skip
 """What is killed, and how often. The supervisor is a pool process, the reaper lives in a worker's main process."""
 FREEZES: Final[Mapping[str, float]] = {"supervisor": 0.55, "worker tree": 0.2, "trainer": 0.1, "reaper": 0.15}
@@ -26,6 +26,10 @@ _ROLE: Final = {"trainer": "trainer", "supervisor": "pool", "zygote": "zygote", 
 MOST_SETBACKS: Final = 2
 """A third attempt without progress is the last (the poison rule), so a job with so many setbacks is spared."""
 MOST_ATTEMPTS: Final = 16
+LOOK_SECONDS: Final = 0.1
+ZOMBIE_SECONDS: Final = 12.0
+IDLE: Final = 0.1
+"""How often somebody without a job is hit while nobody else has one; more would keep workers from ever starting."""
 
 
 @final
@@ -67,13 +71,19 @@ class Saboteur:
         """How many blows of a kind (kill, freeze) so far."""
         return sum(fault.what == what for fault in self.faults)
 
-    def kill(self, target: str | None = None) -> bool:
-        """SIGKILL to somebody of `target` (KILLS), or of a random one."""
-        target = target or self._draw(KILLS)
+    def deck(self, kills: int, freezes: int) -> list[tuple[str, str]]:
+        """So many (what, target) in random order."""
+        cards = [("kill", self._draw(KILLS)) for _ in range(kills)]
+        cards += [("freeze", self._draw(FREEZES)) for _ in range(freezes)]
+        self.dice.shuffle(cards)
+        return cards
+
+    def kill(self, target: str, idle: float = IDLE) -> bool:
+        """SIGKILL to somebody of `target` (KILLS); to somebody idle with chance `idle`, while nobody is busy."""
         if target == "api":
             self.yard.parts["api"].kill_main()
             return self._note("kill", target, None)
-        victim, holding = self._victim(target)
+        victim, holding = self._victim(target, idle)
         if victim is None:
             return False
         if target == "worker tree":
@@ -84,10 +94,9 @@ class Saboteur:
             return False
         return self._note("kill", target, holding)
 
-    def freeze(self, seconds: float, target: str | None = None) -> bool:
-        """SIGSTOP to somebody of `target` (FREEZES), SIGCONT after `seconds`."""
-        target = target or self._draw(FREEZES)
-        victim, holding = self._victim(target)
+    def freeze(self, target: str, seconds: float, idle: float = IDLE) -> bool:
+        """SIGSTOP to somebody of `target` (FREEZES), SIGCONT after `seconds`; to somebody idle with chance `idle`."""
+        victim, holding = self._victim(target, idle)
         if victim is None:
             return False
         if target == "worker tree":
@@ -96,6 +105,25 @@ class Saboteur:
             return False
         return self._note("freeze", target, holding)
 
+    def zombie(self, seconds: float = 120.0) -> bool:
+        """Freeze a supervisor until its job has been taken from it, then let it go on; False when none lost its job.
+
+        One that is frozen inside a transaction of SQLite keeps everybody from writing, the reaper too: try again.
+        """
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            if self.freeze("supervisor", seconds, idle=0.0) and self._taken(self.faults[-1].holding):
+                return True
+            time.sleep(LOOK_SECONDS)
+        return False
+
+    def _taken(self, holding: Holding | None) -> bool:
+        end = time.monotonic() + ZOMBIE_SECONDS
+        while holding and not (ended := _has_ended(self.yard, holding)) and time.monotonic() < end:
+            time.sleep(LOOK_SECONDS)
+        self.yard.keeper.thaw()
+        return holding is not None and ended
+
     def _draw(self, odds: Mapping[str, float]) -> str:
         return self.dice.choices(list(odds), list(odds.values()))[0]
 
@@ -103,13 +131,14 @@ class Saboteur:
         self.faults.append(Fault(what, target, datetime.now(UTC), holding))
         return True
 
-    def _victim(self, target: str) -> tuple[Process | None, Holding | None]:
-        """Somebody of this role whose job can take one more blow, rather one that has a job."""
+    def _victim(self, target: str, chance: float) -> tuple[Process | None, Holding | None]:
+        """Somebody of this role whose job can take one more blow; now and then somebody idle, or just starting."""
         family, held = self.yard.roles(), self.holdings()
         pairs = [(one, _held_by(one, family, held)) for one in family if one.role == _ROLE[target]]
         pairs = [(one, holding) for one, holding in pairs if holding is None or not holding.fragile]
         busy = [pair for pair in pairs if pair[1] is not None]
-        return self.dice.choice(busy or pairs) if pairs else (None, None)
+        idle = pairs if self.dice.random() < chance else []
+        return self.dice.choice(busy or idle) if busy or idle else (None, None)
 
     def holdings(self) -> dict[int, Holding]:
         """The running jobs by the process id of their holder; nothing while the record does not answer."""
@@ -134,6 +163,13 @@ def _held_by(one: Process, family: Iterable[Process], held: Mapping[int, Holding
     while one.role != "pool" and one.parent in known:
         one = known[one.parent]
     return held.get(one.pid)
+
+
+def _has_ended(yard: Yard, holding: Holding) -> bool:
+    """Whether the record has closed this attempt."""
+    mine = (attempts.c.job == holding.job, attempts.c.number == holding.attempt)
+    with reading(yard.engine) as connection:
+        return connection.execute(select(attempts.c.outcome).where(*mine)).scalar() is not None
 
 
 def recoveries(yard: Yard, faults: Iterable[Fault]) -> dict[str, list[float]]:

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Final, final
 
 from sqlalchemy import Connection, RowMapping, Table, select, text
@@ -18,6 +19,8 @@ from tests.chaos.yard import Yard
 
 CLOCK_SLACK: Final = 0.002
 """Seconds; moments are kept in milliseconds or finer."""
+RUN_SLACK: Final = 0.5
+"""Seconds for each attempt, between the clock of the wall and the one that does not jump."""
 
 
 @final
@@ -98,6 +101,17 @@ def one_holder(e: Evidence) -> Iterator[str]:
                 yield f"job {id}: attempt {second['number']} began before {first['number']} had ended"
 
 
+def fence_holds(e: Evidence) -> Iterator[str]:
+    """I3: once an attempt has been ended, nothing that it says is written any more."""
+    for id, _ in e.known():
+        ended = 0
+        for event in e.rows["job_events"][id]:
+            if event["kind"] != "state" and event["attempt"] <= ended:
+                yield f"job {id}: {event['kind']} {event['number']} of attempt {event['attempt']} came after its end"
+            elif event["to_state"] in ("queued", *TERMINAL):
+                ended = event["attempt"]
+
+
 def metrics_once(e: Evidence) -> Iterator[str]:
     """I4: every step of every series once, none beyond the end, and no replay that differed."""
     for id, row in e.known():
@@ -136,17 +150,25 @@ def _bits(value: float | None) -> bytes:
 
 
 def files_as_recorded(e: Evidence) -> Iterator[str]:
-    """I6: every recorded file is there with its size and SHA-256, from an attempt that exists; no file is left over."""
-    known: set[str] = set()
+    """I6: every recorded file is there with its size and SHA-256, and a model comes from the last attempt."""
     for id, row in e.known():
         rows = [*e.rows["artifacts"][id], *e.rows["checkpoints"][id]]
         for one in rows:
             file = Artifact(one.get("name", f"checkpoint {one.get('step')}"), one["path"], one["sha256"], one["size"])
-            known.add(one["path"])
             if not e.yard.store.verify(file):
                 yield f"job {id}: {file.name} is not as recorded ({file.path})"
         stale = [one["name"] for one in e.rows["artifacts"][id] if one["attempt"] != row["attempt"]]
         yield from (f"job {id}: {name} comes from a stale attempt" for name in stale)
+
+
+def orphan_files(e: Evidence) -> list[Path]:
+    """Files that no row refers to: what killed and stale attempts left for the sweep."""
+    with reading(e.yard.engine) as connection:
+        known = {
+            path for table in (artifacts, checkpoints) for path in connection.execute(select(table.c.path)).scalars()
+        }
+    root = e.yard.store.folder
+    return [file for file in root.rglob("*") if file.is_file() and file.relative_to(root).as_posix() not in known]
 
 
 def nobody_left(e: Evidence) -> Iterator[str]:
@@ -163,7 +185,7 @@ def sums_add_up(e: Evidence) -> Iterator[str]:
         spans = [
             (a["finished_at"] - a["started_at"]).total_seconds() for a in e.rows["attempts"][id] if a["finished_at"]
         ]
-        if abs(sum(max(0.0, span) for span in spans) - row["ran_seconds"]) > CLOCK_SLACK * (1 + len(spans)):
+        if abs(sum(max(0.0, span) for span in spans) - row["ran_seconds"]) > RUN_SLACK * len(spans) + CLOCK_SLACK:
             yield f"job {id} ran {row['ran_seconds']:.3f} s, its attempts {sum(spans):.3f} s"
         if row["state"] in TERMINAL and id in waiting:
             yield f"job {id} has ended and its bell still waits"
@@ -200,6 +222,7 @@ RULES: Final[Mapping[str, Callable[[Evidence], Iterator[str]]]] = {
     "I1 accepted jobs end": accepted_jobs_end,
     "I2 one ending": one_ending,
     "I3 one holder": one_holder,
+    "I3 fence holds": fence_holds,
     "I4 metrics once": metrics_once,
     "I5 bit-equal": bit_equal,
     "I6 files as recorded": files_as_recorded,

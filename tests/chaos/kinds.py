@@ -22,7 +22,7 @@ def _iris() -> Spec:
         {"type": "dense", "units": 256, "activation": "relu"}, {"type": "dense", "units": 1024, "activation": "tanh"},
         {"type": "dense", "units": 3, "activation": "softmax"},
     ]  # fmt: skip
-    training = {"loss": "sparse_categorical_crossentropy", "optimizer": "adam", "batch_size": 2, "epochs": 420,
+    training = {"loss": "sparse_categorical_crossentropy", "optimizer": "adam", "batch_size": 2, "epochs": 260,
                 "metrics": ["accuracy"]}  # fmt: skip
     return _supervised(
         "classification", {"name": "iris", "preprocessing": [{"type": "normalization"}]}, layers, training
@@ -35,7 +35,7 @@ def _digits() -> Spec:
         {"type": "flatten"}, {"type": "dense", "units": 1024}, {"type": "batch_normalization"}, {"type": "relu"},
         {"type": "dropout", "rate": 0.3}, {"type": "dense", "units": 10, "activation": "softmax"},
     ]  # fmt: skip
-    training = {"loss": "sparse_categorical_crossentropy", "optimizer": {"type": "sgd", "momentum": 0.9}, "epochs": 750,
+    training = {"loss": "sparse_categorical_crossentropy", "optimizer": {"type": "sgd", "momentum": 0.9}, "epochs": 450,
                 "early_stopping": {"monitor": "val_loss", "patience": 400}, "batch_size": 32}  # fmt: skip
     return _supervised("classification", {"name": "digits"}, layers, training)
 
@@ -47,7 +47,7 @@ def _convolution() -> Spec:
         {"type": "conv2d", "filters": 32, "kernel_size": 3, "activation": "relu"}, {"type": "max_pooling2d"},
         {"type": "flatten"}, {"type": "dropout", "rate": 0.2}, {"type": "dense", "units": 10, "activation": "softmax"},
     ]  # fmt: skip
-    training = {"loss": "sparse_categorical_crossentropy", "optimizer": "adamw", "epochs": 1500, "batch_size": 32,
+    training = {"loss": "sparse_categorical_crossentropy", "optimizer": "adamw", "epochs": 900, "batch_size": 32,
                 "learning_rate_schedule": {"type": "cosine_decay"}}  # fmt: skip
     return _supervised("classification", {"name": "digits"}, layers, training)
 
@@ -56,7 +56,7 @@ def _lstm() -> Spec:
     """A recurrent network over the rows of a picture."""
     layers = [{"type": "reshape", "target_shape": [8, 8]}, {"type": "lstm", "units": 64},
               {"type": "dense", "units": 10, "activation": "softmax"}]  # fmt: skip
-    training = {"loss": "sparse_categorical_crossentropy", "optimizer": "rmsprop", "epochs": 560, "batch_size": 32}
+    training = {"loss": "sparse_categorical_crossentropy", "optimizer": "rmsprop", "epochs": 340, "batch_size": 32}
     return _supervised("classification", {"name": "digits"}, layers, training)
 
 
@@ -64,7 +64,7 @@ def _regression() -> Spec:
     """A regression with noise between the layers and clipped gradients."""
     layers = [{"type": "dense", "units": 1024, "activation": "tanh"}, {"type": "gaussian_noise", "stddev": 0.1},
               {"type": "dense", "units": 1}]  # fmt: skip
-    training = {"loss": "mean_squared_error", "optimizer": {"type": "adam", "learning_rate": 0.002}, "epochs": 2600,
+    training = {"loss": "mean_squared_error", "optimizer": {"type": "adam", "learning_rate": 0.002}, "epochs": 1300,
                 "batch_size": 4, "global_clipnorm": 1.0}  # fmt: skip
     return _supervised(
         "regression", {"name": "diabetes", "preprocessing": [{"type": "normalization"}]}, layers, training
@@ -79,7 +79,7 @@ def _agent() -> Spec:
         "agent": {"type": "dqn", "batch_size": 32, "buffer_size": 4000, "learning_starts": 200, "train_freq": 32,
                   "gradient_steps": 16, "target_update_interval": 250, "eval_freq": 4000, "n_eval_episodes": 3},
         "network": {"layers": [{"type": "dense", "units": 64, "activation": "relu"}, {"type": "dense", "units": 2}]},
-        "training": {"total_timesteps": 240_000, "optimizer": {"type": "adam", "learning_rate": 0.001}},
+        "training": {"total_timesteps": 150_000, "optimizer": {"type": "adam", "learning_rate": 0.001}},
         "reliability": _MADE_SAFE,
         "baseline": False,
     }  # fmt: skip

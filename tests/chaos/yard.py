@@ -144,9 +144,17 @@ class Yard:
 
 @contextlib.contextmanager
 def open_yard(
-    folder: Path, database: str = "sqlite", workers: int = 2, env: Mapping[str, str] | None = None, **settings: Any
+    folder: Path,
+    database: str = "sqlite",
+    workers: int = 2,
+    env: Mapping[str, str] | None = None,
+    program: str = "workers.main",
+    **settings: Any,
 ) -> Iterator[Yard]:
-    """Start a stack below `folder` and stop it at the end; `Yard.leftovers` then lists processes that stayed."""
+    """Start a stack below `folder` and stop it at the end; `Yard.leftovers` then lists processes that stayed.
+
+    `env` are more variables for all processes, `program` is the module that the workers run.
+    """
     with contextlib.ExitStack() as undo:
         keeper = Keeper()
         undo.callback(keeper.stop)
@@ -155,11 +163,11 @@ def open_yard(
         yard = Yard(Settings(_env_file=None, data_dir=folder / "yard", **chosen).prepare(), keeper)
         undo.callback(_look_for_leftovers, yard)
         undo.callback(_stop, yard)
-        _start(yard, workers, env or {}, undo)
+        _start(yard, workers, env or {}, program, undo)
         yield yard
 
 
-def _start(yard: Yard, workers: int, env: Mapping[str, str], undo: contextlib.ExitStack) -> None:
+def _start(yard: Yard, workers: int, env: Mapping[str, str], program: str, undo: contextlib.ExitStack) -> None:
     settings, keeper = yard.settings, yard.keeper
     listener = undo.enter_context(serve.listen(settings))
     broker = open_broker(settings.redis_url, settings.data_dir)
@@ -172,7 +180,7 @@ def _start(yard: Yard, workers: int, env: Mapping[str, str], undo: contextlib.Ex
     keeper.adopt("api", api)
     for number in range(1, workers + 1):
         name = f"worker-{number}"
-        keeper.adopt(name, serve.python(settings, variables, name, ["workers.main", "--device", "cpu"]))
+        keeper.adopt(name, serve.python(settings, variables, name, [program, "--device", "cpu"]))
     serve.await_ready(yard.url, [api])
     yard.key = (settings.data_dir / "admin_key").read_text().strip()
 
