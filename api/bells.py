@@ -41,12 +41,14 @@ class Bells:
 
     def ring_all(self) -> int:
         """Empty the outbox once; how many bells were rung."""
-        waiting = self.jobs.bells(BATCH)
-        for job in waiting:
-            self.ring(job)
-        if waiting:
-            self.jobs.rung(waiting)
-        return len(waiting)
+        rung: list[str] = []
+        for job in self.jobs.bells(BATCH):
+            if self.ring(job) is False:
+                # The broker is away: the bell stays due, and a worker that looks for itself is as good.
+                break
+            rung.append(job)
+        self.jobs.rung(rung)
+        return len(rung)
 
     def _run(self) -> None:
         while not self._stop.is_set():

@@ -41,6 +41,8 @@ from services.uploads.store import UploadStore
 from workers.doorbell import ring as ring_doorbell
 
 ANYWHERE = frozenset({"0.0.0.0", "::", ""})
+BUSY_SECONDS = 5
+"""A request waits this long for its turn to write, then it is told to come again; workers are more patient."""
 INSPECTIONS = 2
 """Child processes at once that read uploads; further requests wait for their turn."""
 DRAIN_SECONDS = 3
@@ -126,7 +128,7 @@ def _streams_end_on_signals(stream: Stream) -> Iterator[None]:
 def open_record(settings: Settings, measures: Measures, ring: Callable[[str], object]) -> Record:
     """Open the database and the artifact folder, bring the schema up to date, make the first key."""
     settings.prepare()
-    engine = open_engine(settings.database)
+    engine = open_engine(settings.database, busy_seconds=BUSY_SECONDS)
     migrate(engine)
     jobs, keys = JobStore(engine, max_queued=settings.max_queued_per_key), KeyStore(engine)
     keys.ensure_admin(settings.data_dir)

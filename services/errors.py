@@ -95,6 +95,13 @@ class NotDownloaded(Conflict):
 
 
 @final
+class DatabaseNewer(Conflict):
+    """The database was made by a newer version of Trainyard."""
+
+    code = "database_newer"
+
+
+@final
 class Unauthorized(TrainyardError):
     """The key is missing, unknown, expired or revoked."""
 

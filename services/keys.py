@@ -1,6 +1,7 @@
 """API keys: shown once, stored as SHA-256, compared in constant time."""
 
 import base64
+import contextlib
 import fcntl
 import hashlib
 import hmac
@@ -15,7 +16,16 @@ from typing import Final, final
 
 from sqlalchemy import Engine, RowMapping, insert, select, update
 
-from services.errors import Invalid, Mistake, NotFound, TrainyardError, Unauthorized, did_you_mean
+from services.errors import (
+    Invalid,
+    Mistake,
+    NotFound,
+    StorageFull,
+    TrainyardError,
+    Unauthorized,
+    Unavailable,
+    did_you_mean,
+)
 from services.sql.engine import reading, writing
 from services.sql.schema import api_keys
 from services.sql.types import cleaned, utc_now
@@ -53,6 +63,7 @@ class KeyStore:
     def __init__(self, engine: Engine) -> None:
         """Work on `engine`."""
         self.engine = engine
+        self._tried: dict[str, datetime] = {}
 
     def create(
         self, name: str, scopes: Collection[str], expires: datetime | None = None, *, tenant: str | None = None
@@ -88,10 +99,12 @@ class KeyStore:
         return key
 
     def _note_use(self, key: Key) -> None:
-        """Remember the time of use, at most once a minute: reading must not become writing."""
-        now = utc_now()
-        if key.last_used_at is None or now - key.last_used_at > _USE_NOTED_EVERY:
-            with writing(self.engine) as connection:
+        """Remember the time of use, at most once a minute: reading must not become writing, nor wait for it."""
+        now, tried = utc_now(), self._tried.get(key.id)
+        due = key.last_used_at is None or now - key.last_used_at > _USE_NOTED_EVERY
+        if due and (tried is None or abs(now - tried) > _USE_NOTED_EVERY):
+            self._tried[key.id] = now
+            with contextlib.suppress(Unavailable, StorageFull), writing(self.engine) as connection:
                 connection.execute(update(api_keys).where(api_keys.c.id == key.id).values(last_used_at=now))
 
     def revoke(self, id: str) -> Key:

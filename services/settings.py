@@ -31,7 +31,7 @@ class Settings(BaseSettings):
     port: int = Field(8000, ge=0, le=65535, description="Port the API listens on; 0 picks a free one.")
     heartbeat_seconds: float = Field(5.0, gt=0, description="How often a worker says that its job lives.")
     silent_seconds: float = Field(30.0, gt=0, description="A job silent this long goes back to the queue.")
-    poll_seconds: float = Field(15.0, gt=0, description="How often an idle worker looks into the queue.")
+    poll_seconds: float = Field(10.0, gt=0, description="How often an idle worker looks into the queue.")
     threads: int = Field(0, ge=0, description="CPU threads per training job; 0 means all cores.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe level to log.")
     log_format: Literal["auto", "text", "json"] = Field("auto", description="auto: text on a terminal, else JSON.")

@@ -11,7 +11,7 @@ import queue
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, final
 
@@ -33,6 +33,7 @@ from services.export.safetensors import digest, pack, unpack
 from services.foreseen import foreseen
 from services.gradient_noise import gradient_noise
 from services.job_spec import LOSSES, OPTIMIZERS, SCHEDULE_FAMILY, JobSpec
+from services.keeping import readable, unless_full, when_there_is_space
 from services.library import BUILT_IN, Library
 from services.noise import PARTS, Place
 from services.pace import Pace
@@ -88,7 +89,7 @@ def run(
         yield {"type": "failed", "reason": "diverged", "message": f"{error.message} {error.hint}"}
         return
     yield {"type": "phase", "phase": "finalising"}
-    done = workshop.done()
+    done = yield from workshop.done()
     yield from doctor.finish(done["result"], done["reason"])
     yield done
 
@@ -183,13 +184,14 @@ class _Workshop:
         self.plan.initialize(self.job.training.seed)
         if resume is None:
             return Standing(Cursor())
-        arrays, about = unpack(resume)
-        self.plan.load_state(_group(arrays, "state/"))
-        self.last, self.best, self.before = about.get("last", {}), about.get("best", {}), about.get("seconds", 0.0)
-        self.doctor.restore(about.get("diagnostics", {}))
-        self.scatter = about.get("gradient_noise", {})
-        standing, stopping = Standing(Cursor(**about["cursor"]), _group(arrays, "best/") or None), self.stopping
-        return taken_up(standing, about["stopping"], stopping) if "stopping" in about else standing
+        with readable():
+            arrays, about = unpack(resume)
+            self.plan.load_state(_group(arrays, "state/"))
+            self.last, self.best, self.before = about.get("last", {}), about.get("best", {}), about.get("seconds", 0.0)
+            self.doctor.restore(about.get("diagnostics", {}))
+            self.scatter = about.get("gradient_noise", {})
+            standing, stopping = Standing(Cursor(**about["cursor"]), _group(arrays, "best/") or None), self.stopping
+            return taken_up(standing, about["stopping"], stopping) if "stopping" in about else standing
 
     def summary(self, standing: Standing) -> str:
         """What is about to happen, for the log."""
@@ -229,7 +231,7 @@ class _Workshop:
             yield from self.report(event, pace)
             yield from self.doctor.heed(event)
             if wanted() or time.monotonic() - saved >= self.job.reliability.checkpoint_every:
-                yield self.checkpoint(event.standing)
+                yield unless_full(partial(self.checkpoint, event.standing))
                 saved = time.monotonic()
             if stop():
                 events.close()  # type: ignore[attr-defined]
@@ -285,7 +287,7 @@ class _Workshop:
         """How long the steps taken so far took, in this attempt and in those whose checkpoint it went on from."""
         return self.before + time.monotonic() - self.started
 
-    def done(self) -> Message:
+    def done(self) -> Generator[Message, None, Message]:
         """The last message: what the kept weights score, the classical baseline, and the model as a file."""
         weights = self.plan.weights()
         result: dict[str, Any] = self.metrics() | {
@@ -314,7 +316,7 @@ class _Workshop:
             last = gradient_noise(self.plan, self.rows(self.dataset.train), self.job.training.seed)
             result["gradient_noise"] = self.scatter | {"end": last}
         result |= self.beside()
-        kept = [self.keep(name, data) for name, data in files.items()]
+        kept = yield from when_there_is_space(lambda: [self.keep(name, data) for name, data in files.items()])
         return {"type": "done", "reason": self.reason, "result": result, "artifacts": kept, "metrics": self.pending}
 
     def keep(self, name: str, data: bytes) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from typing import Any, Final, final
 from celery import bootsteps, signals
 from celery.worker import state
 
+from services.errors import DatabaseNewer
 from services.jobs import JobStore
 from services.settings import Settings, get_settings
 from services.sql.engine import migrate, open_engine
@@ -35,6 +36,7 @@ from workers.ledger import OUTAGE, Pace
 from workers.reaper import Reaper, watch
 from workers.station import Duty, close_station, open_station
 from workers.trainer import ENGINE
+from workers.warden import Warden
 
 log = logging.getLogger(__name__)
 
@@ -66,9 +68,11 @@ class Watch:
             after_in_child=self._forking.release,
         )
         threading.Thread(target=self._reap, name="reaper", daemon=True).start()
+        warden = Warden(self._settings.database, self._settings.silent_seconds)
+        threading.Thread(target=warden.watch, args=(self._over,), name="warden", daemon=True).start()
 
     def stop(self) -> None:
-        """End the reaper."""
+        """End the reaper and the warden."""
         self._over.set()
 
     def leave_pool(self) -> None:
@@ -145,8 +149,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except gpu.NoSuchDevice as error:
         print(f"trainyard worker: {error}", file=sys.stderr)
         return 2
-    _wait_for_database(settings)
-    with _meeting_place() as (busy_file, heard, said):
+    try:
+        _wait_for_database(settings)
+    except DatabaseNewer as error:
+        print(f"trainyard worker: {error.message} {error.hint}", file=sys.stderr)
+        return 2
+    with _meeting_place(settings.data_dir) as (busy_file, heard, said):
         duty = Duty(
             settings=settings,
             choice=choice,
@@ -204,10 +212,13 @@ def _at_pool_end(**_: Any) -> None:
 
 
 @contextlib.contextmanager
-def _meeting_place() -> Iterator[tuple[Path, int, int]]:
-    """A file that busy pool processes hold, and a pipe that tells them to drain."""
+def _meeting_place(folder: Path) -> Iterator[tuple[Path, int, int]]:
+    """A file that busy pool processes hold, and a pipe that tells them to drain.
+
+    Not in /tmp, where old files are cleared away: a worker that cannot open it any more takes no jobs.
+    """
     heard, said = os.pipe()
-    with tempfile.NamedTemporaryFile(prefix="trainyard-worker-") as busy:
+    with tempfile.NamedTemporaryFile(prefix=".worker-", dir=folder) as busy:
         yield Path(busy.name), heard, said
 
 

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final, TextIO, TypeAlias, final
 
 from services.errors import TrainyardError
-from workers.protocol import EXIT_DRAINED, EXIT_OK, encode
+from workers.protocol import EXIT_DRAINED, EXIT_OK, EXIT_UNREADABLE, encode
 
 Sayable: TypeAlias = dict[str, Any]
 Engine: TypeAlias = Callable[..., Iterator[Sayable]]
@@ -127,6 +127,8 @@ def train(request: Sayable, engine: Engine, mouth: Mouth, commands: Commands) ->
         return _relay(messages, mouth, commands)
     except Exception as error:
         traceback.print_exc()
+        if getattr(error, "code", None) == "checkpoint_unreadable":
+            return EXIT_UNREADABLE
         mouth.say({"type": "failed", "reason": reason_of(error), "message": describe(error)})
         return EXIT_OK
 
@@ -147,7 +149,7 @@ def reason_of(error: BaseException) -> str:
     """The reason of failure that an exception stands for."""
     if isinstance(error, MemoryError):
         return "out_of_memory"
-    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
         return "storage_full"
     code = error.code if isinstance(error, TrainyardError) else "internal_error"
     return REASONS.get(code, "internal_error")

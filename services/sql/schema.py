@@ -48,6 +48,7 @@ jobs: Final = Table(
     Column("stop_requested", Boolean, nullable=False, server_default=false()),
     Column("no_progress", Integer, nullable=False, server_default="0"),
     Column("lost", Integer, nullable=False, server_default="0"),
+    Column("storage_waits", Integer, nullable=False, server_default="0"),
     Column("progress", Double, nullable=False, server_default="0"),
     Column("step", Whole, nullable=False, server_default="0"),
     Column("total_steps", Whole),
