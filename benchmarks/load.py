@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,14 @@ def _example(name: str) -> dict[str, Any]:
     return dict(from_yaml((EXAMPLES / f"{name}.yaml").read_bytes()))
 
 
+@contextlib.contextmanager
+def watching() -> Iterator[dict[str, float]]:
+    """The machine's load average before and after: how much else was going on."""
+    busy = {"before": round(os.getloadavg()[0], 1)}
+    yield busy
+    busy["after"] = round(os.getloadavg()[0], 1)
+
+
 def measure(seconds: float, submits: float = 20.0, reads: float = 100.0, training: int = 2) -> dict[str, Any]:
     """One run on a stack of its own; what the clients saw, what the API and the trainers took."""
     with site(workers=training) as here:
@@ -51,7 +61,7 @@ def measure(seconds: float, submits: float = 20.0, reads: float = 100.0, trainin
         used = {name: after - before[name] for name, after in _cpu(here).items()}
         took = [later - earlier for later, earlier in zip(_steps(here, ids), steps, strict=True)]
         with here.client() as client:
-            states = [client.get(id).state for id in ids]
+            states = [str(client.get(id).state) for id in ids]
         return {**found, "seconds": seconds, "cpu_seconds": used, "training_steps": took, "training": states}
 
 
