@@ -108,4 +108,4 @@ def spread(values: Sequence[float]) -> dict[str, float]:
     if len(values) < 2:
         return {"q25": values[0], "median": values[0], "q75": values[0]}
     low, middle, high = statistics.quantiles(values, n=4)
-    return {"q25": low, "median": middle, "q75": high}
+    return {"q25": round(low, 3), "median": round(middle, 3), "q75": round(high, 3)}

@@ -55,13 +55,14 @@ def _alarm(connection: Connection, job: str, attempt: int, key: tuple[int, str],
 def read(connection: Connection, job: RowMapping, names: Sequence[str] | None, since: int | None) -> list[MetricPoint]:
     """Committed rows, then the current attempt's metric events past the checkpoint; by step, then name."""
     points = {(point.step, point.name): point for point in _live(connection, job, since)}
-    points |= {(point.step, point.name): point for point in _rows(connection, job["id"], since)}
+    points |= {(point.step, point.name): point for point in _rows(connection, job["id"], names, since)}
     wanted = points.values() if names is None else [p for p in points.values() if p.name in names]
     return sorted(wanted, key=lambda point: (point.step, point.name))
 
 
-def _rows(connection: Connection, job: str, since: int | None) -> Iterable[MetricPoint]:
+def _rows(connection: Connection, job: str, names: Sequence[str] | None, since: int | None) -> Iterable[MetricPoint]:
     where = metrics.c.job == job if since is None else and_(metrics.c.job == job, metrics.c.step >= since)
+    where = where if names is None else and_(where, metrics.c.name.in_(names))
     table = select(metrics.c.step, metrics.c.name, metrics.c.value, metrics.c.attempt, metrics.c.at).where(where)
     return (MetricPoint(*row) for row in connection.execute(table))
 
