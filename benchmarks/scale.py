@@ -1,7 +1,8 @@
 """What a large record costs: `python -m benchmarks.scale [--jobs=100000] [--points=1000000] [--save]`.
 
 Fills a SQLite file, and a PostgreSQL where there is one, with finished jobs of real specs, series of a hundred jobs and
-one job with many events, then times what the service asks: milliseconds, medians of several askings, the same on a small record beside.
+one job with many events, then times what the service asks: milliseconds, medians of several askings, and the same on a
+small record.
 """
 
 from __future__ import annotations

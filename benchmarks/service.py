@@ -12,6 +12,7 @@ import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from benchmarks import load
@@ -55,13 +56,18 @@ def main() -> None:
         print(f"{name} (goal: {goal}; load average {busy})", flush=True)
         for line in told(found):
             print(f"  {line}", flush=True)
-    if options.save:
-        taken = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        path = RESULTS / f"service-cpu-{taken[:10]}.json"
-        kept = json.loads(path.read_text())["results"] if path.exists() else {}
-        known = {"taken": taken, "hardware": about(), "results": kept | results}
-        path.write_text(json.dumps(known, indent=1) + "\n")
-        print(f"kept in {path}")
+        if options.save:
+            print(f"  kept in {keep(name, results[name])}", flush=True)
+
+
+def keep(name: str, found: dict[str, Any]) -> Path:
+    """Add one part to the day's result file."""
+    taken = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    path = RESULTS / f"service-cpu-{taken[:10]}.json"
+    known = json.loads(path.read_text())["results"] if path.exists() else {}
+    whole = {"hardware": about(), "results": known | {name: {"taken": taken} | found}}
+    path.write_text(json.dumps(whole, indent=1) + "\n")
+    return path
 
 
 def told(found: dict[str, Any], before: str = "") -> list[str]:

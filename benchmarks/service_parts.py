@@ -33,6 +33,7 @@ from workers.protocol import encode
 QUEUES = (10, 1_000, 10_000)
 CLAIMS = 40
 STREAMS = 100
+RECORDED_EPOCHS = 400
 
 
 def start(jobs: int) -> dict[str, Any]:
@@ -143,7 +144,7 @@ class Run:
 def _train(folder: Path, kept: bool) -> Run:
     """Train once, with or without checkpoints and messages."""
     spec = endless_job() | {"baseline": False, "reliability": {"checkpoint_every": 1 if kept else 1e9}}
-    spec["training"] |= {"epochs": 40}
+    spec["training"] |= {"epochs": RECORDED_EPOCHS}
     datasets = settings_of(folder).datasets_dir
     messages: Iterator[dict[str, Any]] = train(spec, folder, None, "cpu", 1, datasets, lambda: False)
     run, begun, processor = Run(), 0.0, 0.0

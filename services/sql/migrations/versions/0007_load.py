@@ -18,8 +18,8 @@ def _of_kind(name: str, kind: str, columns: list[str]) -> None:
 def upgrade() -> None:
     """The line's index answers by itself; a tenant's jobs by state; the tail of a series; log lines."""
     op.drop_index("jobs_in_line", "jobs")
-    line = ["state", sa.text("priority DESC"), "id", "not_before", "device", "tenant"]
-    op.create_index("jobs_in_line", "jobs", line)
+    urgent = sa.text("priority DESC")
+    op.create_index("jobs_in_line", "jobs", ["state", urgent, "id", "not_before", "device", "tenant"])
     op.create_index("jobs_by_state", "jobs", ["tenant", "state", "id"])
     _of_kind("metric_events", "metric", ["job", "step"])
     _of_kind("log_events", "log", ["job", "number"])
