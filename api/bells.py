@@ -14,11 +14,13 @@ from services.jobs import JobStore
 logger = logging.getLogger("trainyard.bells")
 
 BATCH: Final = 100
+REST_SECONDS: Final = 0.05
+"""Between two rounds: jobs that come in quick succession share one look into the outbox and one commit."""
 
 
 @final
 class Bells:
-    """Rings whatever the outbox holds, at once after `wake()` and otherwise every `seconds`."""
+    """Rings whatever the outbox holds: at once after `wake()`, otherwise every `seconds`."""
 
     def __init__(self, jobs: JobStore, ring: Callable[[str], object], seconds: float = 1.0) -> None:
         self.jobs, self.ring, self.seconds = jobs, ring, seconds
@@ -60,3 +62,4 @@ class Bells:
             except Exception:
                 # The thread must outlive a database that is away for a while.
                 logger.exception("the outbox could not be read; trying again")
+            self._stop.wait(REST_SECONDS)

@@ -7,6 +7,7 @@ with Client("http://127.0.0.1:8000", "ty_…") as trainyard:
 """
 
 import contextlib
+import random
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -48,6 +49,8 @@ READING_SECONDS = 1800.0  # a server reads an uploaded file wholly before it ans
 PIECE = 1 << 18
 SILENCE_SECONDS = 45.0  # the server pings every 15 s, so a longer silence is a dead connection
 AWAY = (502, 503, 504)  # a server that starts again, or a proxy in front of it
+LOST = (httpx2.ReadError, httpx2.WriteError, httpx2.RemoteProtocolError)  # on a connection that was there
+BROKEN = (httpx2.ConnectError, *LOST)
 TRIES, FIRST_PAUSE, LONGEST_PAUSE = 8, 0.2, 5.0
 
 
@@ -79,6 +82,7 @@ class Client:
         """Talk to the server at `url` as the owner of `key`."""
         self.url = url.rstrip("/")
         headers = {"Authorization": f"Bearer {key}"}
+        self._met = False
         self._http = httpx2.Client(base_url=self.url, headers=headers, timeout=PATIENCE_SECONDS, transport=transport)
 
     def __enter__(self) -> Self:
@@ -94,7 +98,10 @@ class Client:
         self._http.close()
 
     def submit(self, spec: str | Mapping[str, Any], *, idempotency_key: str | None = None) -> JobOut:
-        """Queue a job, given as YAML text or as data. Posted twice with the same key, it is one job."""
+        """Queue a job, given as YAML text or as data. Posted twice with the same key, it is one job.
+
+        Without a key of the caller's it gets one of its own, so an answer that was lost on the way is asked for again.
+        """
         headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
         return self._ask(JobOut, "POST", "/v1/jobs", again=True, **body(spec, headers))
 
@@ -334,15 +341,23 @@ class Client:
         return kind.model_validate_json(self._send(method, path, again=again or method == "GET", **more).content)
 
     def _send(self, method: str, path: str, *, again: bool = False, **more: Any) -> httpx2.Response:
-        """One request; when it may be repeated (`again`), a connection that broke is tried a second time."""
+        """One request; one that may be repeated (`again`) is sent again while a server that was there is away."""
         with self._reaching():
-            try:
-                answer = self._http.request(method, path, **more)
-            except (httpx2.ReadError, httpx2.RemoteProtocolError):
-                if not again:
-                    raise
-                answer = self._http.request(method, path, **more)
-            return check(answer)
+            for failures in range(TRIES if again else 1):
+                last = failures == TRIES - 1 or not again
+                try:
+                    answer = self._http.request(method, path, **more)
+                except BROKEN as problem:
+                    if last or not (self._met or isinstance(problem, LOST)):
+                        raise
+                    pause = pause_of(failures)
+                else:
+                    self._met = True
+                    if last or answer.status_code not in AWAY:
+                        return check(answer)
+                    pause = max(pause_of(failures), waiting_time(answer))
+                time.sleep(pause)
+        raise AssertionError("the last try returns or raises")
 
     @contextlib.contextmanager
     def _reaching(self) -> Iterator[None]:
@@ -351,6 +366,18 @@ class Client:
             yield
         except (httpx2.TransportError, httpx2.InvalidURL) as problem:
             raise Unreachable(self.url, str(problem) or type(problem).__name__) from problem
+
+
+def pause_of(failures: int) -> float:
+    """Seconds to wait after so many failures before this one: none at first, then more and more, never all alike."""
+    grown: float = FIRST_PAUSE * (2**failures - 1)
+    return min(grown, LONGEST_PAUSE) * random.uniform(0.5, 1.0)
+
+
+def waiting_time(answer: httpx2.Response) -> float:
+    """The seconds that a server asks for in `Retry-After`, within bounds; 0 when it names none."""
+    named = answer.headers.get("Retry-After", "")
+    return min(float(named), LONGEST_PAUSE) if named.isdecimal() else 0.0
 
 
 def body(spec: str | Mapping[str, Any], headers: Mapping[str, str]) -> dict[str, Any]:

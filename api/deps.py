@@ -53,8 +53,8 @@ class Record:
     studies: StudyStore
 
 
-def opened(request: Request) -> Record:
-    """The record of this application."""
+async def opened(request: Request) -> Record:
+    """The record of this application. Not a plain function: those take a thread each time, for nothing here."""
     record = request.app.state.record
     assert isinstance(record, Record)
     return record
@@ -109,7 +109,7 @@ class Needs:
 
     scope: Scope
 
-    def __call__(self, key: Annotated[Key | None, Depends(admit)]) -> Key:
+    async def __call__(self, key: Annotated[Key | None, Depends(admit)]) -> Key:
         """The caller."""
         if key is None:
             raise Unauthorized

@@ -31,6 +31,7 @@ Engine: TypeAlias = Callable[..., Iterator[Sayable]]
 
 ENGINE: Final = "services.training_job:run"
 PROGRESS_EVERY: Final = 0.1
+NICENESS: Final = 10
 #: The reason of failure for an exception's code; what is not here is our own fault.
 REASONS: Final = {
     "data_error": "data_error",
@@ -207,6 +208,7 @@ def _settle_in(stdin: int, protocol: int, log: int) -> None:
     sys.stdout, sys.stderr = _text(1), _text(2)
     faulthandler.enable()
     _offer_to_the_oom_killer()
+    _give_way()
 
 
 def _text(fd: int) -> TextIO:
@@ -217,6 +219,17 @@ def _offer_to_the_oom_killer() -> None:
     """When memory runs out, the trainer goes: its supervisor tells the story and the job comes back."""
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("500")
+
+
+def _give_way() -> None:
+    """Training uses whatever processor time is left: answers, heartbeats and checkpoints come first.
+
+    Where the kernel groups processes by session, niceness counts inside the group only, so the group is told too.
+    """
+    with contextlib.suppress(OSError):
+        os.nice(NICENESS - os.nice(0))
+    with contextlib.suppress(OSError):
+        Path("/proc/self/autogroup").write_text(str(NICENESS))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -5,11 +5,13 @@ reads first and writes later fails at once when another one wrote in between, wh
 """
 
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 BUSY_SECONDS: Final = 30
+_TURNS: Final[WeakKeyDictionary[Engine, tuple[threading.Lock, int]]] = WeakKeyDictionary()
 _BUSY_PAUSE: Final = 0.01
 _PRIMARY_CODE: Final = 0xFF  # the low byte of an extended SQLite error code
 _WRITES: Final = "trainyard_writes"
@@ -52,7 +55,8 @@ def _open_sqlite(url: str, busy_seconds: int) -> Engine:
     if not file or file == ":memory:":
         raise Invalid([Mistake("database_url", "needs_file", "SQLite needs a file: processes share it", None)])
     Path(file).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(url, connect_args={"timeout": busy_seconds}, pool_size=8, max_overflow=56)
+    engine = create_engine(url, connect_args={"timeout": busy_seconds}, pool_size=16, max_overflow=48)
+    _TURNS[engine] = threading.Lock(), busy_seconds
     event.listen(engine, "connect", _tune_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
@@ -102,10 +106,28 @@ def _open_postgresql(url: str) -> Engine:
 @contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
     """One writing transaction: committed at the end, rolled back by any exception."""
-    with _translated(), engine.connect() as plain:
+    with _translated(), _turn(engine), engine.connect() as plain:
         connection = plain.execution_options(**{_WRITES: True})
         with connection.begin():
             yield connection
+
+
+@contextmanager
+def _turn(engine: Engine) -> Iterator[None]:
+    """Threads of one process write to SQLite one after the other, without a pause between.
+
+    SQLite itself would have them sleep up to a tenth of a second and look again; that is left for other processes.
+    """
+    if engine not in _TURNS:
+        yield
+        return
+    lock, patience = _TURNS[engine]
+    if not lock.acquire(timeout=patience):
+        raise Unavailable
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextmanager

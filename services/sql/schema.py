@@ -72,7 +72,9 @@ jobs: Final = Table(
     CheckConstraint("state <> 'succeeded' OR result IS NOT NULL", name="success_has_result"),
     Index("jobs_by_tenant", "tenant", "id"),
     Index("jobs_by_parent", "parent_id"),
-    Index("jobs_in_line", "state", text("priority DESC"), "id"),
+    Index("jobs_by_state", "tenant", "state", "id"),
+    # Claims, places and counts are answered from the index alone: rows hold specs and plans and are wide.
+    Index("jobs_in_line", "state", text("priority DESC"), "id", "not_before", "device", "tenant"),
 )
 
 labels: Final = Table(
@@ -110,6 +112,20 @@ events: Final = Table(
     Column("data", JsonText, nullable=False),
     Column("at", Moment, nullable=False),
     Index("events_by_job", "job", "number"),
+    Index(
+        "metric_events",
+        "job",
+        "step",
+        sqlite_where=text("kind = 'metric'"),
+        postgresql_where=text("kind = 'metric'"),
+    ),
+    Index(
+        "log_events",
+        "job",
+        "number",
+        sqlite_where=text("kind = 'log'"),
+        postgresql_where=text("kind = 'log'"),
+    ),
     Index(
         "one_terminal",
         "job",
