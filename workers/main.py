@@ -24,6 +24,7 @@ from celery import bootsteps, signals
 from celery.worker import state
 
 from services.jobs import JobStore
+from services.logs import configure
 from services.settings import Settings, get_settings
 from services.sql.engine import migrate, open_engine
 from workers import gpu
@@ -128,6 +129,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a worker until it is told to stop; returns the exit status."""
     options = parse(argv)
     settings = get_settings().prepare()
+    configure(settings)
     try:
         choice = gpu.choose(options.device)
     except gpu.NoSuchDevice as error:
@@ -154,6 +156,8 @@ def _listen(duty: Duty, watching: Watch, concurrency: int) -> int:
 
     app = get_app()
     app.steps["worker"].add(_step(watching))
+    # Whoever listens here is left alone by Celery's own idea of logging.
+    signals.setup_logging.connect(_logged_already, weak=False)
     signals.worker_process_init.connect(_at_pool_start(duty, watching), weak=False)
     signals.worker_process_shutdown.connect(_at_pool_end, weak=False)
     arguments = ["worker", "--pool=prefork", f"--concurrency={concurrency}", f"--hostname={duty.worker}"]
@@ -185,6 +189,10 @@ def _at_pool_start(duty: Duty, watching: Watch) -> Callable[..., None]:
         open_station(duty)
 
     return begin
+
+
+def _logged_already(**_: Any) -> None:
+    """The root logger stays as `main` has made it."""
 
 
 def _at_pool_end(**_: Any) -> None:

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from api.routes import catalog, datasets, events, fleet, health, jobs, models, page, pictures
+from api.routes import catalog, datasets, events, fleet, health, jobs, keys, models, page, pictures
 
 ROUTERS: Final = (
     catalog.router,
@@ -12,6 +12,7 @@ ROUTERS: Final = (
     models.router,
     datasets.router,
     fleet.router,
+    keys.router,
     health.router,
     page.router,
 )
