@@ -84,7 +84,9 @@ addresses = (f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}" for n in count(1))
 
 def bad_clients(house: House) -> dict[str, TestClient]:
     """Clients that must not be served anything, by what is wrong with them."""
-    secret, tenant, unique = house.secrets["owner"], house.secrets["owner.tenant"], uuid4().hex
+    tenant, unique = house.secrets["owner.tenant"], uuid4().hex
+    house.key(f"misused-{unique}", "admin", tenant=tenant)
+    secret = house.secrets[f"misused-{unique}"]
     _, id, rest = secret.split("_", 2)
     credentials = {
         "no key": None,
