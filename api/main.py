@@ -35,6 +35,7 @@ from services.audit import AuditLog
 from services.fleet import Fleet
 from services.jobs import JobStore
 from services.keys import KeyStore, pepper_of
+from services.private import check_kernel_cache
 from services.settings import Settings, get_settings
 from services.sql.engine import migrate, open_engine
 from services.uploads.desk import Desk
@@ -131,6 +132,7 @@ def _streams_end_on_signals(stream: Stream) -> Iterator[None]:
 def open_record(settings: Settings, measures: Measures, ring: Callable[[str], object]) -> Record:
     """Open the database and the artifact folder, bring the schema up to date, make the first key."""
     settings.prepare()
+    check_kernel_cache()
     engine = open_engine(settings.database)
     migrate(engine)
     jobs, keys = (

@@ -5,6 +5,9 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from stat import S_IWGRP, S_IWOTH
+
+from services.errors import Forbidden
 
 
 def read_private(file: Path) -> str | None:
@@ -31,3 +34,14 @@ def alone(file: Path) -> Iterator[None]:
     with open(os.open(lock, os.O_WRONLY | os.O_CREAT, 0o600), "w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         yield
+
+
+def check_kernel_cache() -> None:
+    """Forbidden when others could write into the folder of compiled kernels: numba's cache is pickle, so what they
+    wrote would be executed. The folder is made, private, if there is none."""
+    folder = Path(os.environ.get("TRAINYARD_KERNEL_CACHE") or Path.home() / ".cache" / "trainyard" / "kernels")
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    found = folder.stat()
+    if found.st_uid != os.geteuid() or found.st_mode & (S_IWGRP | S_IWOTH):
+        hint = "Run `chmod 700` on it as its owner, or name another folder in TRAINYARD_KERNEL_CACHE."
+        raise Forbidden(f"Others may write into {folder}, from where compiled kernels are executed.", hint=hint)

@@ -23,8 +23,10 @@ from typing import Any, Final, final
 from celery import bootsteps, signals
 from celery.worker import state
 
+from services.errors import Forbidden
 from services.jobs import JobStore
 from services.logs import configure
+from services.private import check_kernel_cache
 from services.settings import Settings, get_settings
 from services.sql.engine import migrate, open_engine
 from workers import gpu
@@ -131,8 +133,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     settings = get_settings().prepare()
     configure(settings)
     try:
+        check_kernel_cache()
         choice = gpu.choose(options.device)
-    except gpu.NoSuchDevice as error:
+    except (gpu.NoSuchDevice, Forbidden) as error:
         print(f"trainyard worker: {error}", file=sys.stderr)
         return 2
     _wait_for_database(settings)

@@ -30,7 +30,7 @@ def list_keys(caller: Admin, record: Opened, cursor: Cursor = None, limit: Limit
 
 
 @router.post("/keys", status_code=201, openapi_extra=NEW_KEY, responses=problems(413, 415, 422, 507))
-def create_key(data: Data, response: Response, caller: Admin, record: Opened) -> NewKeyOut:
+def create_key(caller: Admin, data: Data, response: Response, record: Opened) -> NewKeyOut:
     """Make a key. Its secret is in this answer and nowhere else."""
     wanted = parsed(KeyIn, data)
     key, secret = record.keys.create(wanted.name, wanted.scopes, wanted.expires, tenant=wanted.tenant)
