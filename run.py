@@ -210,6 +210,12 @@ def passes(tool: List[str]) -> bool:  # noqa: UP006
     return subprocess.run([program, *tool[1:]], cwd=ROOT, env=environment(), check=False).returncode == 0
 
 
+def chaos(*words: str) -> None:
+    """kill, freeze and starve a running stack and check that nothing is lost; --list names the scenarios"""
+    ensure(RUNTIME, DEV)
+    become("-m", "tests.chaos", *words)
+
+
 def bench(*words: str) -> None:
     """measure against named peers and print ratios; or one of: kernels, training, service"""
     known = [name for name in ("kernels", "training", "service") if (ROOT / "benchmarks" / f"{name}.py").exists()]
@@ -248,7 +254,7 @@ def lock() -> None:
 
 
 VERBS: Dict[str, Callable[..., None]] = {  # noqa: UP006
-    verb.__name__: verb for verb in (demo, test, serve, lint, bench, gpu, docs, lock)
+    verb.__name__: verb for verb in (demo, test, serve, lint, chaos, bench, gpu, docs, lock)
 }
 
 
