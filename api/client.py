@@ -21,6 +21,7 @@ from pydantic import BaseModel, ValidationError
 from api.dataset_schemas import DatasetOut, DatasetPage, DatasetRow, ReportOut, SampleList, SampleOut
 from api.descent_schemas import ReceiptOut
 from api.diagnostic_schemas import DiagnosticList, DiagnosticOut
+from api.key_schemas import AuditOut, AuditPage, KeyOut, KeyPage, NewKeyOut
 from api.schemas import (
     EventOut,
     JobOut,
@@ -289,12 +290,7 @@ class Client:
 
     def datasets(self) -> Iterator[DatasetRow]:
         """Your uploads, newest first, then the built-in data sets, page by page."""
-        cursor: str | None = None
-        while True:
-            page = self._ask(DatasetPage, "GET", "/v1/datasets", params=given({"limit": 200, "cursor": cursor}))
-            yield from page.items
-            if (cursor := page.next_cursor) is None:
-                return
+        yield from self._pages(DatasetPage, "/v1/datasets")
 
     def dataset(self, name: str) -> DatasetOut:
         """One data set, by name or by an upload's id."""
@@ -336,6 +332,31 @@ class Client:
     def queue(self) -> QueueViewOut:
         """How many jobs wait, and for how long."""
         return self._ask(QueueViewOut, "GET", "/v1/queue")
+
+    def keys(self) -> Iterator[KeyOut]:
+        """Every key of the server, oldest first; for administrators."""
+        yield from self._pages(KeyPage, "/v1/keys")
+
+    def create_key(self, name: str, scopes: Sequence[str], **more: Any) -> NewKeyOut:
+        """Make a key; its secret is in the answer and nowhere else. `more`: `days`, `tenant`."""
+        return self._ask(NewKeyOut, "POST", "/v1/keys", json={"name": name, "scopes": list(scopes), **given(more)})
+
+    def revoke_key(self, id: str) -> None:
+        """Make a key useless at once."""
+        self._send("DELETE", f"/v1/keys/{quote(id, safe='')}")
+
+    def audit(self, *, key: str | None = None, outcome: str | None = None) -> Iterator[AuditOut]:
+        """Audit events, newest first; for administrators."""
+        yield from self._pages(AuditPage, "/v1/audit", key=key, outcome=outcome)
+
+    def _pages(self, kind: type[Any], path: str, **query: Any) -> Iterator[Any]:
+        """The items of a listing, page by page."""
+        cursor: str | None = None
+        while True:
+            page = self._ask(kind, "GET", path, params=given({"limit": 200, "cursor": cursor, **query}))
+            yield from page.items
+            if (cursor := page.next_cursor) is None:
+                return
 
     def _ask(self, kind: type[Answer], method: str, path: str, *, again: bool = False, **more: Any) -> Answer:
         return kind.model_validate_json(self._send(method, path, again=again or method == "GET", **more).content)

@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any, final
 
+from api.bind import check_bind
 from api.broker import open_broker
 from api.child import Child, wait_until
 from services.errors import Conflict, Unavailable
@@ -130,6 +131,7 @@ def running(settings: Settings, device: str = "auto") -> Iterator[Stack]:
 
 def start(settings: Settings, device: str, undo: contextlib.ExitStack) -> Stack:
     """Start all parts; `undo` learns how to stop each one the moment it runs."""
+    check_bind(settings)
     undo.enter_context(alone(settings.data_dir))
     listener = undo.enter_context(listen(settings))
     broker = open_broker(settings.redis_url, settings.data_dir)

@@ -80,10 +80,12 @@ class ArtifactStore:
             raise
 
     def open(self, artifact: Artifact) -> BinaryIO:
-        """The file, for reading; NotFound when it is gone."""
+        """The file, for reading; NotFound when it is gone, or a link stands in its place."""
         try:
-            return self.resolve(artifact.path).open("rb")
-        except FileNotFoundError:
+            return os.fdopen(os.open(self.resolve(artifact.path), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb")
+        except OSError as problem:
+            if problem.errno not in (errno.ENOENT, errno.ELOOP):
+                raise
             raise NotFound("artifact", artifact.name) from None
 
     def remove(self, tenant: str, job: str) -> int:

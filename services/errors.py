@@ -123,6 +123,18 @@ class QuotaExceeded(TrainyardError):
 
 
 @final
+class TooManyAttempts(TrainyardError):
+    """Too many wrong keys came from here; wait, then send the right one."""
+
+    code = "too_many_attempts"
+
+    def __init__(self, retry_after: int) -> None:
+        """Carry how many seconds to wait."""
+        self.retry_after = retry_after
+        super().__init__(hint=f"Wait {retry_after} seconds. A right key is served meanwhile.")
+
+
+@final
 class Unavailable(TrainyardError):
     """The database does not answer at the moment; try again shortly."""
 

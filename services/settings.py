@@ -28,6 +28,10 @@ class Settings(BaseSettings):
     allowed_hosts: str = Field(
         "", description="Names, by commas, under which a proxy offers the API; loopback and `host` always are."
     )
+    behind_proxy: bool = Field(
+        False,
+        description="A proxy with TLS stands before the API: `host` may be public, X-Forwarded-For and -Proto count.",
+    )
     port: int = Field(8000, ge=0, le=65535, description="Port the API listens on; 0 picks a free one.")
     heartbeat_seconds: float = Field(5.0, gt=0, description="How often a worker says that its job lives.")
     silent_seconds: float = Field(30.0, gt=0, description="A job silent this long goes back to the queue.")
@@ -47,6 +51,7 @@ class Settings(BaseSettings):
         24, gt=0, description="Files of artifacts that nothing refers to are deleted when they are older than this."
     )
 
+    audit_days: int = Field(90, ge=1, description="How long an audit event is kept.")
     max_upload_bytes: int = Field(2_147_483_648, gt=0, description="Largest uploaded data set in bytes.")
 
     @field_validator("data_dir", "datasets_dir")

@@ -23,8 +23,10 @@ from typing import Any, Final, final
 from celery import bootsteps, signals
 from celery.worker import state
 
-from services.errors import DatabaseNewer
+from services.errors import DatabaseNewer, Forbidden
 from services.jobs import JobStore
+from services.logs import configure
+from services.private import check_kernel_cache
 from services.settings import Settings, get_settings
 from services.sql.engine import migrate, open_engine
 from services.studies.advance import advance
@@ -144,9 +146,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a worker until it is told to stop; returns the exit status."""
     options = parse(argv)
     settings = get_settings().prepare()
+    configure(settings)
     try:
+        check_kernel_cache()
         choice = gpu.choose(options.device)
-    except gpu.NoSuchDevice as error:
+    except (gpu.NoSuchDevice, Forbidden) as error:
         print(f"trainyard worker: {error}", file=sys.stderr)
         return 2
     try:
@@ -174,6 +178,8 @@ def _listen(duty: Duty, watching: Watch, concurrency: int) -> int:
 
     app = get_app()
     app.steps["worker"].add(_step(watching))
+    # Whoever listens here is left alone by Celery's own idea of logging.
+    signals.setup_logging.connect(_logged_already, weak=False)
     signals.worker_process_init.connect(_at_pool_start(duty, watching), weak=False)
     signals.worker_process_shutdown.connect(_at_pool_end, weak=False)
     arguments = ["worker", "--pool=prefork", f"--concurrency={concurrency}", f"--hostname={duty.worker}"]
@@ -205,6 +211,10 @@ def _at_pool_start(duty: Duty, watching: Watch) -> Callable[..., None]:
         open_station(duty)
 
     return begin
+
+
+def _logged_already(**_: Any) -> None:
+    """The root logger stays as `main` has made it."""
 
 
 def _at_pool_end(**_: Any) -> None:

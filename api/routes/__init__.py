@@ -3,7 +3,19 @@
 from typing import Final
 
 from api.routes import (
-    catalog, datasets, descent, diagnostics, events, fleet, health, jobs, models, page, pictures, studies,
+    catalog,
+    datasets,
+    descent,
+    diagnostics,
+    events,
+    fleet,
+    health,
+    jobs,
+    keys,
+    models,
+    page,
+    pictures,
+    studies,
 )  # fmt: skip
 
 ROUTERS: Final = (
@@ -17,6 +29,7 @@ ROUTERS: Final = (
     datasets.router,
     studies.router,
     fleet.router,
+    keys.router,
     health.router,
     page.router,
 )

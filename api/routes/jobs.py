@@ -34,7 +34,7 @@ COMPARED = 50
 
 
 @router.post("/validate", openapi_extra=spec_body(), responses=problems(413, 415, 422))
-def validate_job(data: Data, caller: Submitter, record: Opened) -> PlanOut:
+def validate_job(caller: Submitter, data: Data, record: Opened) -> PlanOut:
     """Say what a spec would do, on the same path as submitting it; nothing is queued."""
     wanted, plan = _checked(record, caller, data)
     device = wanted.resources.device
@@ -61,8 +61,8 @@ def validate_job(data: Data, caller: Submitter, record: Opened) -> PlanOut:
 async def submit_job(
     request: Request,
     response: Response,
-    data: Data,
     caller: Submitter,
+    data: Data,
     record: Opened,
     idempotency_key: IdempotencyKey = None,
 ) -> JobOut:

@@ -305,3 +305,22 @@ trials: Final = Table(
     Index("one_trial_per_key", "study", "key", unique=True),
     Index("one_trial_per_job", "job", unique=True),
 )
+
+audit: Final = Table(
+    "audit",
+    METADATA,
+    Column("number", Whole, primary_key=True, autoincrement=True),
+    Column("at", Moment, nullable=False),
+    Column("key", Text),
+    Column("tenant", Text),
+    Column("action", Text, nullable=False),
+    Column("object", Text),
+    Column("outcome", Text, nullable=False),
+    Column("status", Integer, nullable=False),
+    Column("request_id", Text, nullable=False),
+    Column("address", Text, nullable=False),
+    Column("skipped", Integer, nullable=False, server_default="0"),
+    Index("audit_by_outcome", "outcome", "number"),
+    Index("audit_by_time", "at"),
+    sqlite_autoincrement=True,
+)
