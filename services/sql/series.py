@@ -100,7 +100,7 @@ def digest(connection: Connection, job: str) -> tuple[int, str]:
 
 def committed(connection: Connection, job: str) -> dict[tuple[int, str], float]:
     """Every committed value by step and name."""
-    return {(point.step, point.name): point.value for point in _rows(connection, job, None)}
+    return {(point.step, point.name): point.value for point in _rows(connection, job, None, None)}
 
 
 def thin(points: Sequence[MetricPoint], most: int) -> list[MetricPoint]:

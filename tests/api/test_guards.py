@@ -126,7 +126,8 @@ def test_the_matrix_covers_the_contract() -> None:
         PUT /v1/datasets/{name}|DELETE /v1/datasets/{name}|GET /v1/datasets/{name}/report
         GET /v1/datasets/{name}/samples|GET /metrics|GET /v1/schema/study|POST /v1/studies/validate|POST /v1/studies
         GET /v1/studies|GET /v1/studies/{id}|POST /v1/studies/{id}/cancel|POST /v1/studies/{id}/extend
-        DELETE /v1/studies/{id}|GET /v1/studies/{id}/figure.svg|GET /v1/keys|POST /v1/keys|DELETE /v1/keys/{id}|GET /v1/audit"""
+        DELETE /v1/studies/{id}|GET /v1/studies/{id}/figure.svg
+        GET /v1/keys|POST /v1/keys|DELETE /v1/keys/{id}|GET /v1/audit"""
     assert {tuple(line.split()) for row in wanted.splitlines() for line in row.split("|")} == paths
 
 
