@@ -176,6 +176,9 @@ def _start(yard: Yard, workers: int, env: Mapping[str, str], program: str, undo:
     yard.url, yard.broker_url = serve.reachable(listener), broker.url
     root = str(Path(__file__).parents[2])
     variables = serve.environment(settings, broker.url) | {"PYTHONPATH": root, **env}
+    if variables.pop("PYTHONDONTWRITEBYTECODE", None):
+        # Parts start often here; without any cache of bytecode each start takes some three times as long.
+        variables["PYTHONPYCACHEPREFIX"] = str(settings.data_dir / "bytecode")
     api = serve.python(settings, variables, "api", ["api.listen", str(listener.fileno())], fd=listener.fileno())
     keeper.adopt("api", api)
     for number in range(1, workers + 1):
