@@ -1,4 +1,4 @@
-"""What keeps answers quick: lists without specs, one look for one job, news of many jobs at once, indexes that answer."""
+"""What keeps answers quick: lists without specs, one look for a job, news of many jobs at once, indexes that answer."""
 
 import threading
 from collections.abc import Iterator
