@@ -14,9 +14,9 @@ import typer
 from pydantic import ValidationError
 
 from api import cli_datasets, cli_descent, cli_jobs, cli_keys, cli_operations, cli_studies, console
-from api.client import Refused, Unreachable
 from api.console import out
 from api.session import INTERRUPTED, UNREACHABLE, WRONG, AsJson, complain, connected, emit
+from api.wire import Refused, Unreachable
 from services.errors import Invalid, TrainyardError, Unavailable
 from services.settings import get_settings
 

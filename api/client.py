@@ -7,7 +7,6 @@ with Client("http://127.0.0.1:8000", "ty_…") as trainyard:
 """
 
 import contextlib
-import random
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,7 +15,7 @@ from typing import Any, Self, TypeVar, final
 from urllib.parse import quote
 
 import httpx2
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from api.dataset_schemas import DatasetOut, DatasetPage, DatasetRow, ReportOut, SampleList, SampleOut
 from api.descent_schemas import ReceiptOut
@@ -33,12 +32,12 @@ from api.schemas import (
     MetricOut,
     ModelOut,
     PlanOut,
-    Problem,
     QueueViewOut,
     WorkerList,
     WorkerOut,
 )
 from api.study_schemas import StudyOut, StudyPage, StudyPlanOut, StudyRow
+from api.wire import Refused, Unreachable, body, check, given, pause_of, pieces, waiting_time
 from services.jobs import TERMINAL
 from services.studies.values import FINISHED
 
@@ -47,32 +46,11 @@ Answer = TypeVar("Answer", bound=BaseModel)
 PATIENCE_SECONDS = 30.0
 LOADING_SECONDS = 300.0  # a server that predicts for the first time compiles kernels
 READING_SECONDS = 1800.0  # a server reads an uploaded file wholly before it answers
-PIECE = 1 << 18
 SILENCE_SECONDS = 45.0  # the server pings every 15 s, so a longer silence is a dead connection
 AWAY = (502, 503, 504)  # a server that starts again, or a proxy in front of it
 LOST = (httpx2.ReadError, httpx2.WriteError, httpx2.RemoteProtocolError)  # on a connection that was there
 BROKEN = (httpx2.ConnectError, *LOST)
-TRIES, FIRST_PAUSE, LONGEST_PAUSE = 8, 0.2, 5.0
-
-
-@final
-class Refused(Exception):
-    """The server refused a request."""
-
-    def __init__(self, problem: Problem) -> None:
-        """Carry the server's problem: status, detail, and every mistake."""
-        self.problem = problem
-        super().__init__(problem.detail)
-
-
-@final
-class Unreachable(Exception):
-    """No Trainyard answers there."""
-
-    def __init__(self, url: str, cause: object) -> None:
-        """Name the address and what went wrong on the way."""
-        self.url = url
-        super().__init__(f"No Trainyard answers at {url}: {cause}.")
+TRIES = 8
 
 
 @final
@@ -195,7 +173,7 @@ class Client:
                     raise
                 if failures >= TRIES:
                     raise Unreachable(self.url, problem) from problem
-            time.sleep(min(FIRST_PAUSE * 2**failures, LONGEST_PAUSE))
+            time.sleep(pause_of(failures))
 
     def _stream(self, id: str, after: int) -> Iterator[EventOut]:
         """One connection to the event stream."""
@@ -387,64 +365,3 @@ class Client:
             yield
         except (httpx2.TransportError, httpx2.InvalidURL) as problem:
             raise Unreachable(self.url, str(problem) or type(problem).__name__) from problem
-
-
-def pause_of(failures: int) -> float:
-    """Seconds to wait after so many failures before this one: none at first, then more and more, never all alike."""
-    grown: float = FIRST_PAUSE * (2**failures - 1)
-    return min(grown, LONGEST_PAUSE) * random.uniform(0.5, 1.0)
-
-
-def waiting_time(answer: httpx2.Response) -> float:
-    """The seconds that a server asks for in `Retry-After`, within bounds; 0 when it names none."""
-    named = answer.headers.get("Retry-After", "")
-    return min(float(named), LONGEST_PAUSE) if named.isdecimal() else 0.0
-
-
-def body(spec: str | Mapping[str, Any], headers: Mapping[str, str]) -> dict[str, Any]:
-    """A spec as the request's body: text travels as YAML (of which JSON is a part), data as JSON."""
-    if isinstance(spec, str):
-        return {"content": spec.encode(), "headers": {**headers, "Content-Type": "application/yaml"}}
-    return {"json": dict(spec), "headers": dict(headers)}
-
-
-def pieces(file: Path, size: int, progress: Callable[[int, int], None] | None) -> Iterator[bytes]:
-    """The bytes of a file, told on as they go."""
-    sent = 0
-    with file.open("rb") as source:
-        while piece := source.read(PIECE):
-            yield piece
-            sent += len(piece)
-            if progress is not None:
-                progress(sent, size)
-
-
-def given(query: Mapping[str, Any]) -> dict[str, Any]:
-    """Only the parameters that have a value."""
-    return {name: value for name, value in query.items() if value is not None}
-
-
-def check(answer: httpx2.Response) -> httpx2.Response:
-    """The answer itself when it is a success; Refused otherwise."""
-    if answer.is_success:
-        return answer
-    answer.read()
-    try:
-        problem = Problem.model_validate_json(answer.content)
-    except ValidationError:
-        problem = stranger(answer)
-    raise Refused(problem)
-
-
-def stranger(answer: httpx2.Response) -> Problem:
-    """The problem for a refusal that did not come from Trainyard: a proxy's page, another program on that port."""
-    return Problem(
-        type="about:blank",
-        title=answer.reason_phrase,
-        status=max(answer.status_code, 400),
-        detail=f"{answer.url} answered {answer.status_code} {answer.reason_phrase}, but not as Trainyard does.",
-        instance=answer.url.path,
-        code="stranger",
-        hint="Is another program listening there?",
-        request_id="",
-    )

@@ -13,8 +13,9 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn
 from rich.table import Table
 from rich.text import Text
 
-from api.client import Client, Refused
+from api.client import Client
 from api.schemas import ErrorItem, EventOut, JobOut, JobRow, PlanOut
+from api.wire import Refused
 from services.errors import Mistake
 from services.findings import one_line
 from services.jobs import TERMINAL, JobState

@@ -5,12 +5,9 @@ The messages are the protocol of `workers.trainer`: phase, progress, metrics, lo
 
 from __future__ import annotations
 
-import contextlib
 import os
-import queue
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, final
@@ -20,11 +17,12 @@ import numpy as np
 from kernels.backend import Backend, open_backend
 from kernels.registry import optimizers
 from services import datasets
+from services.arriving import arrived
 from services.artifacts import ArtifactStore
 from services.autoencoder_results import Trained, autoencoder_results
 from services.baseline import SCORES, baseline
 from services.confusion import confusion, report_of
-from services.datasets import Dataset, Part, Split
+from services.datasets import Dataset, Part
 from services.diagnose import Doctor
 from services.documents import from_yaml
 from services.errors import TrainyardError
@@ -34,7 +32,7 @@ from services.foreseen import foreseen
 from services.gradient_noise import gradient_noise
 from services.job_spec import LOSSES, OPTIMIZERS, SCHEDULE_FAMILY, JobSpec
 from services.keeping import readable, unless_full, when_there_is_space
-from services.library import BUILT_IN, Library
+from services.library import BUILT_IN
 from services.noise import PARTS, Place
 from services.pace import Pace
 from services.plan import Clipping, Plan, Recipe
@@ -75,7 +73,7 @@ def run(
     preflight = check(job, library)
     _refuse_what_cannot_fit(preflight, device)
     yield {"type": "phase", "phase": "loading"}
-    dataset = yield from _load(job, library, datasets_dir)
+    dataset = yield from arrived(job, library, datasets_dir)
     yield {"type": "data", "data": {"name": dataset.card.name, "sha256": dataset.sha256}}
     yield {"type": "phase", "phase": "compiling"}
     doctor = Doctor(job, preflight, dataset, library)
@@ -130,28 +128,6 @@ def _refuse_what_cannot_fit(preflight: Preflight, device: str) -> None:
     if device == "cpu" and needed > there:
         message = f"The job needs {needed / 1e9:,.1f} GB of memory, and this machine has {there / 1e9:,.1f} GB."
         raise OutOfMemory(message, hint="Take fewer units or filters, pool earlier, or choose a smaller batch_size.")
-
-
-def _load(job: JobSpec, library: Library, datasets_dir: Path) -> Generator[Message, None, Dataset]:
-    """The data set, loaded beside this generator so that a download can be followed (and is not taken for a hang)."""
-    arrived: queue.SimpleQueue[tuple[str, int, int]] = queue.SimpleQueue()
-    if isinstance(library, Handed):
-        library.verify()
-    split = Split(**job.dataset.split.model_dump())
-    steps = [step.model_dump() for step in job.dataset.preprocessing]
-    with ThreadPoolExecutor(1, "load") as beside:
-        loading = beside.submit(
-            datasets.load_from, library.source(job.dataset), split, steps, job.dataset.train_fraction, datasets_dir,
-            lambda *news: arrived.put(news), job.dataset.options,
-        )  # fmt: skip
-        tenths: dict[str, int] = {}
-        while not loading.done() or not arrived.empty():
-            with contextlib.suppress(queue.Empty):
-                file, here, total = arrived.get(timeout=0.05)
-                if total and tenths.setdefault(file, -1) < (tenth := 10 * here // total):
-                    tenths[file] = tenth
-                    yield {"type": "log", "level": "info", "text": f"{file}: {here:,} of {total:,} bytes"}
-    return loading.result()
 
 
 @final

@@ -13,8 +13,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, TypeAlias, final
 
-from sqlalchemy import make_url
-
 log = logging.getLogger(__name__)
 
 HELD_SECONDS: Final = 10.0
@@ -31,6 +29,9 @@ class Held:
 
     def __init__(self, database: str, clock: Callable[[], float] = time.monotonic) -> None:
         """Watch the database of this URL."""
+        # Here, not above: the launcher watches, too, and must not wait for this import before it starts its children.
+        from sqlalchemy import make_url
+
         url = make_url(database)
         self._file = Path(url.database) if url.get_backend_name() == "sqlite" and url.database else None
         self._clock = clock

@@ -9,8 +9,9 @@ from urllib.parse import urlsplit
 import httpx2
 import pytest
 
-from api.client import Client, Refused
+from api.client import Client
 from api.serve import Stack
+from api.wire import Refused
 from tests.acceptance.test_posted_jobs import example, finished
 
 pytestmark = pytest.mark.acceptance

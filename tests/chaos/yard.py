@@ -17,7 +17,8 @@ from sqlalchemy import Engine, select
 from api import serve
 from api.broker import open_broker
 from api.child import Child
-from api.client import Client, Refused, Unreachable
+from api.client import Client
+from api.wire import Refused, Unreachable
 from services.artifacts import ArtifactStore
 from services.errors import Unavailable
 from services.jobs import TERMINAL, JobStore

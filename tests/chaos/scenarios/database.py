@@ -12,7 +12,7 @@ from typing import Any, Final
 import psycopg
 from sqlalchemy import make_url
 
-from api.client import Refused, Unreachable
+from api.wire import Refused, Unreachable
 from services.errors import Unavailable
 from services.sql.held import writer_of
 from tests.chaos.faults import rest

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from api.client import Refused, Unreachable
+from api.wire import Refused, Unreachable
 from services.keys import ADMIN_TENANT
 from tests.chaos.quick import USUAL, concluded, moment, spread
 from tests.chaos.registry import Findings, Trial, scenario

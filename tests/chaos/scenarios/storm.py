@@ -10,7 +10,8 @@ from typing import Any, Final, final
 
 from sqlalchemy import func, select
 
-from api.client import Client, Refused, Unreachable
+from api.client import Client
+from api.wire import Refused, Unreachable
 from services.sql.engine import reading
 from services.sql.schema import events, idempotency, jobs, outbox
 from tests.chaos.faults import quantile
