@@ -28,8 +28,7 @@ FROM base AS api
 COPY --from=build /app /app
 USER 10001:10001
 EXPOSE 8000
-CMD ["uvicorn", "--factory", "api.main:create_app", "--host", "0.0.0.0", "--port", "8000", \
-     "--no-access-log", "--no-server-header", "--timeout-graceful-shutdown", "3"]
+CMD ["python", "-m", "api.listen"]
 
 FROM base AS worker-cpu
 COPY --from=build /app /app

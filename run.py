@@ -203,11 +203,26 @@ def lint() -> None:
         fail(f"not clean: {'; '.join(failed)}.")
 
 
+def audit() -> None:
+    """ask the package index about known vulnerabilities of every locked version"""
+    asked = subprocess.run([sys.executable, str(ROOT / ".ci" / "audit.py")], cwd=ROOT, check=False)
+    if asked.returncode:
+        fail(
+            "a known vulnerability: bring a mended version with `lock`, or list it in .ci/accepted.txt with the reason."
+        )
+
+
 def passes(tool: List[str]) -> bool:  # noqa: UP006
     """Run one checker out of .venv, its name printed first."""
     print(f"── {' '.join(tool)}", flush=True)
     program = str(PYTHON.parent / tool[0])
     return subprocess.run([program, *tool[1:]], cwd=ROOT, env=environment(), check=False).returncode == 0
+
+
+def chaos(*words: str) -> None:
+    """kill, freeze and starve a running stack and check that nothing is lost; --list names the scenarios"""
+    ensure(RUNTIME, DEV)
+    become("-m", "tests.chaos", *words)
 
 
 def bench(*words: str) -> None:
@@ -248,7 +263,7 @@ def lock() -> None:
 
 
 VERBS: Dict[str, Callable[..., None]] = {  # noqa: UP006
-    verb.__name__: verb for verb in (demo, test, serve, lint, bench, gpu, docs, lock)
+    verb.__name__: verb for verb in (demo, test, serve, lint, audit, chaos, bench, gpu, docs, lock)
 }
 
 
@@ -262,7 +277,7 @@ def main(words: List[str]) -> int:  # noqa: UP006
     if words[0] not in VERBS:
         fail(f"there is no verb {words[0]!r}; there are {', '.join(VERBS)}.")
     need_python()
-    if words[1:] and words[0] in ("lint", "docs", "lock"):
+    if words[1:] and words[0] in ("lint", "audit", "docs", "lock"):
         fail(f"{words[0]} takes no arguments.")
     VERBS[words[0]](*words[1:])
     return 0

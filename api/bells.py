@@ -14,11 +14,13 @@ from services.jobs import JobStore
 logger = logging.getLogger("trainyard.bells")
 
 BATCH: Final = 100
+REST_SECONDS: Final = 0.05
+"""Between two rounds: jobs that come in quick succession share one look into the outbox and one commit."""
 
 
 @final
 class Bells:
-    """Rings whatever the outbox holds, at once after `wake()` and otherwise every `seconds`."""
+    """Rings whatever the outbox holds: at once after `wake()`, otherwise every `seconds`."""
 
     def __init__(self, jobs: JobStore, ring: Callable[[str], object], seconds: float = 1.0) -> None:
         self.jobs, self.ring, self.seconds = jobs, ring, seconds
@@ -41,12 +43,14 @@ class Bells:
 
     def ring_all(self) -> int:
         """Empty the outbox once; how many bells were rung."""
-        waiting = self.jobs.bells(BATCH)
-        for job in waiting:
-            self.ring(job)
-        if waiting:
-            self.jobs.rung(waiting)
-        return len(waiting)
+        rung: list[str] = []
+        for job in self.jobs.bells(BATCH):
+            if self.ring(job) is False:
+                # The broker is away: the bell stays due, and a worker that looks for itself is as good.
+                break
+            rung.append(job)
+        self.jobs.rung(rung)
+        return len(rung)
 
     def _run(self) -> None:
         while not self._stop.is_set():
@@ -58,3 +62,4 @@ class Bells:
             except Exception:
                 # The thread must outlive a database that is away for a while.
                 logger.exception("the outbox could not be read; trying again")
+            self._stop.wait(REST_SECONDS)

@@ -1,7 +1,8 @@
 """The broker: TRAINYARD_REDIS_URL when set, otherwise a real Valkey or Redis server that we start ourselves.
 
-The bundled server listens on loopback only, asks for a random password that stands in no command line, and keeps its
-queue in an append-only file. Losing all of it loses no job: the database is the record, messages are doorbells.
+The bundled server listens on loopback only, asks for a random password that stands in no command line, and writes
+nothing to the disk: its messages are doorbells and the database is the record. So there is no queue worth keeping, and
+neither a damaged file nor a full disk can keep it from starting.
 """
 
 import os
@@ -31,7 +32,7 @@ class Broker:
         self.url, self.child = url, child
 
     def stop(self) -> None:
-        """End the server if it is ours; the queue stays in its folder."""
+        """End the server if it is ours."""
         if self.child:
             self.child.stop()
 
@@ -56,6 +57,8 @@ def try_port(server: Path, port: int, folder: Path, log: Path) -> Broker | None:
     """Start the server on this port; None when it ended at once or never answered."""
     password = secrets.token_urlsafe(24)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # What an earlier version kept there is read even by a server that keeps nothing.
+    shutil.rmtree(folder / "appendonlydir", ignore_errors=True)
     text = configuration(folder, port, password)
     child = Child("broker", [str(server), "-"], log=log, env={**os.environ, "LC_ALL": "C"}, text=text)
     wait_until(lambda: child.exit_code is not None or answers(port, password), START_SECONDS)
@@ -70,7 +73,8 @@ def configuration(folder: Path, port: int, password: str) -> str:
     quoted = str(folder).replace("\\", "\\\\").replace('"', '\\"')
     return (
         f'bind 127.0.0.1\nport {port}\nrequirepass {password}\ndir "{quoted}"\n'
-        'daemonize no\nappendonly yes\nsave ""\nmaxmemory-policy noeviction\n'
+        'daemonize no\nappendonly no\nsave ""\nmaxmemory-policy noeviction\n'
+        "tcp-keepalive 60\n"
     )
 
 

@@ -4,6 +4,7 @@ Exit codes: 0 it worked, 1 the job failed, 2 what was given is wrong, 3 no Train
 The server is TRAINYARD_API_URL with TRAINYARD_API_KEY, otherwise the one that runs on this machine's data folder.
 """
 
+import itertools
 import os
 import sys
 from collections.abc import Callable
@@ -13,9 +14,9 @@ import typer
 from pydantic import ValidationError
 
 from api import cli_datasets, cli_descent, cli_jobs, cli_keys, cli_operations, cli_studies, console
-from api.client import Refused, Unreachable
 from api.console import out
-from api.session import INTERRUPTED, UNREACHABLE, WRONG, AsJson, complain, emit
+from api.session import INTERRUPTED, UNREACHABLE, WRONG, AsJson, complain, connected, emit
+from api.wire import Refused, Unreachable
 from services.errors import Invalid, TrainyardError, Unavailable
 from services.settings import get_settings
 
@@ -102,6 +103,21 @@ def doctor(as_json: AsJson = False) -> None:
             finding.print_on(out)
     if any(finding.broken for finding in findings):
         raise typer.Exit(WRONG)
+
+
+@app.command()
+def audit(
+    key: Annotated[str | None, typer.Option(help="Only what this key did.")] = None,
+    outcome: Annotated[str | None, typer.Option(help="Only done, failed or refused.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="The newest so many.")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """Show who did what, and who was refused; needs an admin key."""
+    with connected() as client:
+        found = list(itertools.islice(client.audit(key=key, outcome=outcome), limit))
+    columns = ("at", "action", "object", "outcome", "status", "key", "tenant", "address", "request_id", "skipped")
+    rows = [[console.when(e.at), *(getattr(e, name) for name in columns[1:])] for e in found]
+    emit(found) if as_json else out.print(console.table(columns, rows))
 
 
 app.add_typer(cli_jobs.app)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from api import console, seeds, session
+from api import console, console_diagnostics, seeds, session
 from api.client import Client
 from api.console import out
 from api.session import FAILED, AsJson, JobId, Spec, emit, known, read
@@ -83,6 +83,7 @@ def finish(client: Client, id: str, as_json: bool) -> None:
     else:
         job = console.follow(client, id, console.view(out))
         console.print_job(job)
+        console_diagnostics.print_diagnostics(client.diagnostics(id))
     if job.state is not JobState.SUCCEEDED:
         raise typer.Exit(FAILED)
 
@@ -108,10 +109,12 @@ def jobs(
 
 @app.command()
 def show(id: JobId = "last", as_json: AsJson = False) -> None:
-    """Show a job: state, attempts, best values, result."""
+    """Show a job: state, attempts, best values, result, and what the doctor found."""
     with session.connected() as client:
         job = client.get(known(client, id))
+        found = [] if as_json else client.diagnostics(job.id)
     emit(job) if as_json else console.print_job(job)
+    console_diagnostics.print_diagnostics(found)
 
 
 @app.command()

@@ -15,10 +15,12 @@ from typing import Any, Self, TypeVar, final
 from urllib.parse import quote
 
 import httpx2
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from api.dataset_schemas import DatasetOut, DatasetPage, DatasetRow, ReportOut, SampleList, SampleOut
 from api.descent_schemas import ReceiptOut
+from api.diagnostic_schemas import DiagnosticList, DiagnosticOut
+from api.key_schemas import AuditOut, AuditPage, KeyOut, KeyPage, NewKeyOut
 from api.schemas import (
     EventOut,
     JobOut,
@@ -30,12 +32,12 @@ from api.schemas import (
     MetricOut,
     ModelOut,
     PlanOut,
-    Problem,
     QueueViewOut,
     WorkerList,
     WorkerOut,
 )
 from api.study_schemas import StudyOut, StudyPage, StudyPlanOut, StudyRow
+from api.wire import Refused, Unreachable, body, check, given, pause_of, pieces, waiting_time
 from services.jobs import TERMINAL
 from services.studies.values import FINISHED
 
@@ -44,30 +46,11 @@ Answer = TypeVar("Answer", bound=BaseModel)
 PATIENCE_SECONDS = 30.0
 LOADING_SECONDS = 300.0  # a server that predicts for the first time compiles kernels
 READING_SECONDS = 1800.0  # a server reads an uploaded file wholly before it answers
-PIECE = 1 << 18
 SILENCE_SECONDS = 45.0  # the server pings every 15 s, so a longer silence is a dead connection
 AWAY = (502, 503, 504)  # a server that starts again, or a proxy in front of it
-TRIES, FIRST_PAUSE, LONGEST_PAUSE = 8, 0.2, 5.0
-
-
-@final
-class Refused(Exception):
-    """The server refused a request."""
-
-    def __init__(self, problem: Problem) -> None:
-        """Carry the server's problem: status, detail, and every mistake."""
-        self.problem = problem
-        super().__init__(problem.detail)
-
-
-@final
-class Unreachable(Exception):
-    """No Trainyard answers there."""
-
-    def __init__(self, url: str, cause: object) -> None:
-        """Name the address and what went wrong on the way."""
-        self.url = url
-        super().__init__(f"No Trainyard answers at {url}: {cause}.")
+LOST = (httpx2.ReadError, httpx2.WriteError, httpx2.RemoteProtocolError)  # on a connection that was there
+BROKEN = (httpx2.ConnectError, *LOST)
+TRIES = 8
 
 
 @final
@@ -78,6 +61,7 @@ class Client:
         """Talk to the server at `url` as the owner of `key`."""
         self.url = url.rstrip("/")
         headers = {"Authorization": f"Bearer {key}"}
+        self._met = False
         self._http = httpx2.Client(base_url=self.url, headers=headers, timeout=PATIENCE_SECONDS, transport=transport)
 
     def __enter__(self) -> Self:
@@ -93,7 +77,10 @@ class Client:
         self._http.close()
 
     def submit(self, spec: str | Mapping[str, Any], *, idempotency_key: str | None = None) -> JobOut:
-        """Queue a job, given as YAML text or as data. Posted twice with the same key, it is one job."""
+        """Queue a job, given as YAML text or as data. Posted twice with the same key, it is one job.
+
+        Without a key of the caller's it gets one of its own, so an answer that was lost on the way is asked for again.
+        """
         headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
         return self._ask(JobOut, "POST", "/v1/jobs", again=True, **body(spec, headers))
 
@@ -161,6 +148,10 @@ class Client:
             yield from page.items
             after = page.next_after
 
+    def diagnostics(self, id: str) -> Sequence[DiagnosticOut]:
+        """What the training doctor has found so far, the gravest first; `state` says what has passed."""
+        return self._ask(DiagnosticList, "GET", f"/v1/jobs/{id}/diagnostics").items
+
     def events(self, id: str, after: int = 0) -> Iterator[EventOut]:
         """Events from the one numbered above `after` until the job has finished.
 
@@ -182,7 +173,7 @@ class Client:
                     raise
                 if failures >= TRIES:
                     raise Unreachable(self.url, problem) from problem
-            time.sleep(min(FIRST_PAUSE * 2**failures, LONGEST_PAUSE))
+            time.sleep(pause_of(failures))
 
     def _stream(self, id: str, after: int) -> Iterator[EventOut]:
         """One connection to the event stream."""
@@ -277,12 +268,7 @@ class Client:
 
     def datasets(self) -> Iterator[DatasetRow]:
         """Your uploads, newest first, then the built-in data sets, page by page."""
-        cursor: str | None = None
-        while True:
-            page = self._ask(DatasetPage, "GET", "/v1/datasets", params=given({"limit": 200, "cursor": cursor}))
-            yield from page.items
-            if (cursor := page.next_cursor) is None:
-                return
+        yield from self._pages(DatasetPage, "/v1/datasets")
 
     def dataset(self, name: str) -> DatasetOut:
         """One data set, by name or by an upload's id."""
@@ -325,19 +311,52 @@ class Client:
         """How many jobs wait, and for how long."""
         return self._ask(QueueViewOut, "GET", "/v1/queue")
 
+    def keys(self) -> Iterator[KeyOut]:
+        """Every key of the server, oldest first; for administrators."""
+        yield from self._pages(KeyPage, "/v1/keys")
+
+    def create_key(self, name: str, scopes: Sequence[str], **more: Any) -> NewKeyOut:
+        """Make a key; its secret is in the answer and nowhere else. `more`: `days`, `tenant`."""
+        return self._ask(NewKeyOut, "POST", "/v1/keys", json={"name": name, "scopes": list(scopes), **given(more)})
+
+    def revoke_key(self, id: str) -> None:
+        """Make a key useless at once."""
+        self._send("DELETE", f"/v1/keys/{quote(id, safe='')}")
+
+    def audit(self, *, key: str | None = None, outcome: str | None = None) -> Iterator[AuditOut]:
+        """Audit events, newest first; for administrators."""
+        yield from self._pages(AuditPage, "/v1/audit", key=key, outcome=outcome)
+
+    def _pages(self, kind: type[Any], path: str, **query: Any) -> Iterator[Any]:
+        """The items of a listing, page by page."""
+        cursor: str | None = None
+        while True:
+            page = self._ask(kind, "GET", path, params=given({"limit": 200, "cursor": cursor, **query}))
+            yield from page.items
+            if (cursor := page.next_cursor) is None:
+                return
+
     def _ask(self, kind: type[Answer], method: str, path: str, *, again: bool = False, **more: Any) -> Answer:
         return kind.model_validate_json(self._send(method, path, again=again or method == "GET", **more).content)
 
     def _send(self, method: str, path: str, *, again: bool = False, **more: Any) -> httpx2.Response:
-        """One request; when it may be repeated (`again`), a connection that broke is tried a second time."""
+        """One request; one that may be repeated (`again`) is sent again while a server that was there is away."""
         with self._reaching():
-            try:
-                answer = self._http.request(method, path, **more)
-            except (httpx2.ReadError, httpx2.RemoteProtocolError):
-                if not again:
-                    raise
-                answer = self._http.request(method, path, **more)
-            return check(answer)
+            for failures in range(TRIES if again else 1):
+                last = failures == TRIES - 1 or not again
+                try:
+                    answer = self._http.request(method, path, **more)
+                except BROKEN as problem:
+                    if last or not (self._met or isinstance(problem, LOST)):
+                        raise
+                    pause = pause_of(failures)
+                else:
+                    self._met = True
+                    if last or answer.status_code not in AWAY:
+                        return check(answer)
+                    pause = max(pause_of(failures), waiting_time(answer))
+                time.sleep(pause)
+        raise AssertionError("the last try returns or raises")
 
     @contextlib.contextmanager
     def _reaching(self) -> Iterator[None]:
@@ -346,52 +365,3 @@ class Client:
             yield
         except (httpx2.TransportError, httpx2.InvalidURL) as problem:
             raise Unreachable(self.url, str(problem) or type(problem).__name__) from problem
-
-
-def body(spec: str | Mapping[str, Any], headers: Mapping[str, str]) -> dict[str, Any]:
-    """A spec as the request's body: text travels as YAML (of which JSON is a part), data as JSON."""
-    if isinstance(spec, str):
-        return {"content": spec.encode(), "headers": {**headers, "Content-Type": "application/yaml"}}
-    return {"json": dict(spec), "headers": dict(headers)}
-
-
-def pieces(file: Path, size: int, progress: Callable[[int, int], None] | None) -> Iterator[bytes]:
-    """The bytes of a file, told on as they go."""
-    sent = 0
-    with file.open("rb") as source:
-        while piece := source.read(PIECE):
-            yield piece
-            sent += len(piece)
-            if progress is not None:
-                progress(sent, size)
-
-
-def given(query: Mapping[str, Any]) -> dict[str, Any]:
-    """Only the parameters that have a value."""
-    return {name: value for name, value in query.items() if value is not None}
-
-
-def check(answer: httpx2.Response) -> httpx2.Response:
-    """The answer itself when it is a success; Refused otherwise."""
-    if answer.is_success:
-        return answer
-    answer.read()
-    try:
-        problem = Problem.model_validate_json(answer.content)
-    except ValidationError:
-        problem = stranger(answer)
-    raise Refused(problem)
-
-
-def stranger(answer: httpx2.Response) -> Problem:
-    """The problem for a refusal that did not come from Trainyard: a proxy's page, another program on that port."""
-    return Problem(
-        type="about:blank",
-        title=answer.reason_phrase,
-        status=max(answer.status_code, 400),
-        detail=f"{answer.url} answered {answer.status_code} {answer.reason_phrase}, but not as Trainyard does.",
-        instance=answer.url.path,
-        code="stranger",
-        hint="Is another program listening there?",
-        request_id="",
-    )

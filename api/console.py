@@ -13,9 +13,11 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn
 from rich.table import Table
 from rich.text import Text
 
-from api.client import Client, Refused
+from api.client import Client
 from api.schemas import ErrorItem, EventOut, JobOut, JobRow, PlanOut
+from api.wire import Refused
 from services.errors import Mistake
+from services.findings import one_line
 from services.jobs import TERMINAL, JobState
 
 POLL_SECONDS = 0.25
@@ -156,7 +158,7 @@ def listen(client: Client, id: str, tell: Callable[[EventOut], None]) -> None:
 
 
 def hear(heard: "queue.Queue[EventOut]", latest: dict[str, float], on: View) -> None:
-    """Take note of what has come in: metrics are remembered, warnings and lost attempts are said."""
+    """Take note of what has come in: metrics are remembered; warnings, findings and lost attempts are said."""
     while not heard.empty():
         event = heard.get_nowait()
         if event.kind == "metric":
@@ -164,6 +166,8 @@ def hear(heard: "queue.Queue[EventOut]", latest: dict[str, float], on: View) -> 
             latest.update({name: value for name, value in values.items() if isinstance(value, int | float)})
         elif event.kind == "log" and event.data.get("level") in ("warning", "error"):
             on.say(f"{event.data['level']}: {event.data.get('text', '')}")
+        elif event.kind == "diagnostic":
+            on.say(one_line(event.data))
         elif event.kind == "state" and event.data.get("state") == "queued" and event.attempt:
             on.say(f"attempt {event.attempt} was lost; the job goes on from its last checkpoint")
 

@@ -9,11 +9,14 @@ from fastapi.routing import APIRoute, iter_route_contexts
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.routing import Mount
 
+from api.audit import address_of
 from api.bells import Bells
+from api.logins import Logins
 from api.measures import Measures
 from api.models import Shelf
 from api.sse import Stream
 from services.artifacts import ArtifactStore
+from services.audit import AuditLog
 from services.errors import Forbidden, Unauthorized
 from services.fleet import Fleet
 from services.jobs import Job, JobStore
@@ -42,6 +45,8 @@ class Record:
     settings: Settings
     jobs: JobStore
     keys: KeyStore
+    logins: Logins
+    audit: AuditLog
     fleet: Fleet
     artifacts: ArtifactStore
     shelf: Shelf
@@ -53,8 +58,8 @@ class Record:
     studies: StudyStore
 
 
-def opened(request: Request) -> Record:
-    """The record of this application."""
+async def opened(request: Request) -> Record:
+    """The record of this application. Not a plain function: those take a thread each time, for nothing here."""
     record = request.app.state.record
     assert isinstance(record, Record)
     return record
@@ -70,21 +75,28 @@ def admit(
 ) -> Key | None:
     """The caller's key, or Unauthorized; None only where the address is public. Stands before every route."""
     path = request.scope["path"]
-    if path in PUBLIC or (path in LOCAL and is_local(request)):
+    if path in PUBLIC or (path in LOCAL and is_local(request, record.settings)):
         return None
     if bearer is not None:
-        return record.keys.verify(bearer.credentials)
+        return log_in(request, record, bearer.credentials)
     if token := request.cookies.get(cookie_name(request)):
         same_origin(request)
-        return record.keys.verify(token)
+        return log_in(request, record, token)
     raise Unauthorized(
         "This needs an API key.", hint="Send `Authorization: Bearer ty_…`, or open the page from its link."
     )
 
 
-def is_local(request: Request) -> bool:
-    """Whether the client is on this machine."""
-    return request.client is not None and request.client.host in _LOOPBACK
+def log_in(request: Request, record: Record, secret: str) -> Key:
+    """The key of a secret; the audit log hears whose it is. Unauthorized, or TooManyAttempts."""
+    key = record.logins.verify(secret, address_of(request.scope))
+    request.scope["caller"] = key
+    return key
+
+
+def is_local(request: Request, settings: Settings) -> bool:
+    """Whether the client is on this machine; behind a proxy, nobody is known to be."""
+    return not settings.behind_proxy and request.client is not None and request.client.host in _LOOPBACK
 
 
 def cookie_name(request: Request) -> str:
@@ -109,7 +121,7 @@ class Needs:
 
     scope: Scope
 
-    def __call__(self, key: Annotated[Key | None, Depends(admit)]) -> Key:
+    async def __call__(self, key: Annotated[Key | None, Depends(admit)]) -> Key:
         """The caller."""
         if key is None:
             raise Unauthorized
@@ -123,6 +135,7 @@ class Needs:
 Reader: TypeAlias = Annotated[Key, Depends(Needs("read"))]
 Submitter: TypeAlias = Annotated[Key, Depends(Needs("submit"))]
 Canceller: TypeAlias = Annotated[Key, Depends(Needs("cancel"))]
+Admin: TypeAlias = Annotated[Key, Depends(Needs("admin"))]
 
 JobId: TypeAlias = Annotated[str, Path(description="Id of a job.", examples=["019ab0c2-6a1e-7c43-9f0e-3d2b1a0c9e8f"])]
 

@@ -23,6 +23,7 @@ from services.errors import (
     QuotaExceeded,
     StorageFull,
     TooLarge,
+    TooManyAttempts,
     TrainyardError,
     Unauthorized,
     Unavailable,
@@ -41,6 +42,7 @@ STATUS: Mapping[type[TrainyardError], HTTPStatus] = {
     KeyReused: HTTPStatus.UNPROCESSABLE_ENTITY,
     TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     QuotaExceeded: HTTPStatus.TOO_MANY_REQUESTS,
+    TooManyAttempts: HTTPStatus.TOO_MANY_REQUESTS,
     Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     StorageFull: HTTPStatus.INSUFFICIENT_STORAGE,
 }
@@ -112,6 +114,7 @@ def answer(request: Request, error: TrainyardError) -> JSONResponse:
         instance=request.url.path,
         hint=error.hint,
         mistakes=mistakes,
+        headers={"Retry-After": str(error.retry_after)} if isinstance(error, TooManyAttempts) else None,
     )
 
 
@@ -126,7 +129,8 @@ def install(app: FastAPI) -> None:
 async def _ours(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, TrainyardError)
     if status_of(error) >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        logger.error("%s %s: %s", request.method, request.url.path, error.message, exc_info=error)
+        where = request_id(request), request.method, request.url.path
+        logger.error("request %s failed: %s %s: %s", *where, error.message, exc_info=error)
     return answer(request, error)
 
 

@@ -20,7 +20,11 @@ SAFE_HEADERS: Final = {
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
 }
+"""Of every answer; a page has a policy of its own."""
+KEPT: Final = ("/static/", "/static-offline-docs/")
+"""What a browser may keep; everything else may be somebody's data."""
 
 _STREAMED = re.compile(r"/v1/datasets/[^/]+")
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -57,6 +61,7 @@ class RequestId:
                 headers["X-Request-ID"] = scope["request_id"]
                 for name, value in SAFE_HEADERS.items():
                     headers.setdefault(name, value)
+                headers.setdefault("Cache-Control", "no-cache" if scope["path"].startswith(KEPT) else "no-store")
             await send(message)
 
         await self.app(scope, receive, stamped)

@@ -1,6 +1,6 @@
 """The application: `create_app` puts routes, guards and limits together.
 
-A server starts it with `uvicorn --factory api.main:create_app --timeout-graceful-shutdown 3`.
+`python -m api.listen` serves it; with another server, have it believe no forwarded headers: that is done here.
 """
 
 import asyncio
@@ -17,20 +17,25 @@ from fastapi import Depends, FastAPI
 from fastapi.staticfiles import StaticFiles
 
 from api import errors
+from api.audit import Auditing
 from api.bells import Bells
 from api.deps import Record, admit, check_guards
 from api.limits import AllowedHosts, BodyLimit, RequestId
+from api.logins import Logins
 from api.measures import Counting, Measures
 from api.models import Shelf
 from api.openapi import TITLE, VERSION, document, operation_id
+from api.proxy import Forwarded
 from api.routes import ROUTERS
 from api.routes.page import WEB
 from api.sse import Stream
 from services import spec
 from services.artifacts import ArtifactStore
+from services.audit import AuditLog
 from services.fleet import Fleet
 from services.jobs import JobStore
-from services.keys import KeyStore
+from services.keys import KeyStore, pepper_of
+from services.private import check_kernel_cache
 from services.settings import Settings, get_settings
 from services.sql.engine import migrate, open_engine
 from services.studies.spec import study_schema
@@ -41,6 +46,8 @@ from services.uploads.store import UploadStore
 from workers.doorbell import ring as ring_doorbell
 
 ANYWHERE = frozenset({"0.0.0.0", "::", ""})
+BUSY_SECONDS = 5
+"""A request waits this long for its turn to write, then it is told to come again; workers are more patient."""
 INSPECTIONS = 2
 """Child processes at once that read uploads; further requests wait for their turn."""
 DRAIN_SECONDS = 3
@@ -72,7 +79,10 @@ def create_app(settings: Settings | None = None, ring: Callable[[str], object] =
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
     app.add_middleware(AllowedHosts, hosts=settings.hosts - ANYWHERE)
     app.add_middleware(Counting, measures=measures)
+    app.add_middleware(Auditing)
     app.add_middleware(RequestId)
+    if settings.behind_proxy:
+        app.add_middleware(Forwarded)
     check_guards(app)
     return app
 
@@ -126,10 +136,16 @@ def _streams_end_on_signals(stream: Stream) -> Iterator[None]:
 def open_record(settings: Settings, measures: Measures, ring: Callable[[str], object]) -> Record:
     """Open the database and the artifact folder, bring the schema up to date, make the first key."""
     settings.prepare()
-    engine = open_engine(settings.database)
+    check_kernel_cache()
+    engine = open_engine(settings.database, busy_seconds=BUSY_SECONDS)
     migrate(engine)
-    jobs, keys = JobStore(engine, max_queued=settings.max_queued_per_key), KeyStore(engine)
+    jobs, keys = (
+        JobStore(engine, max_queued=settings.max_queued_per_key),
+        KeyStore(engine, pepper_of(settings.data_dir)),
+    )
     keys.ensure_admin(settings.data_dir)
+    audit = AuditLog(engine, settings.audit_days)
+    audit.sweep()
     settings.artifacts_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     artifacts = ArtifactStore(settings.artifacts_dir)
     desk = Desk(UploadStore(engine), UploadFolder(settings.artifacts_dir), settings.datasets_dir)
@@ -138,6 +154,8 @@ def open_record(settings: Settings, measures: Measures, ring: Callable[[str], ob
         settings=settings,
         jobs=jobs,
         keys=keys,
+        logins=Logins(keys),
+        audit=audit,
         fleet=Fleet(engine),
         artifacts=artifacts,
         shelf=Shelf(jobs, artifacts),

@@ -10,6 +10,7 @@ from fastapi.routing import APIRoute
 
 from api.descent_schemas import RetryIn
 from api.errors import PROBLEM
+from api.key_schemas import KeyIn
 from api.schemas import PredictIn, Problem
 from api.study_schemas import ExtendIn
 from services.documents import YAML_BYTES
@@ -27,6 +28,7 @@ TAGS: Final = [
     {"name": "catalog", "description": "What a spec may contain."},
     {"name": "data sets", "description": "Those built in, and those you bring: send a file, read the report, train."},
     {"name": "fleet", "description": "Workers and the queue."},
+    {"name": "keys", "description": "Who may come in, and what everybody did: for administrators."},
     {"name": "health", "description": "For orchestrators and monitoring."},
 ]
 EXAMPLE: Final[dict[str, Any]] = {
@@ -53,7 +55,12 @@ EXAMPLE: Final[dict[str, Any]] = {
 }
 
 _COMPONENTS = "#/components/schemas/"
-_ALWAYS = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.SERVICE_UNAVAILABLE)
+_ALWAYS = (
+    HTTPStatus.UNAUTHORIZED,
+    HTTPStatus.FORBIDDEN,
+    HTTPStatus.TOO_MANY_REQUESTS,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+)
 
 
 def problems(*codes: int, guarded: bool = True) -> dict[int | str, dict[str, Any]]:
@@ -107,7 +114,7 @@ def document(app: FastAPI, job_schema: dict[str, Any], study_schema: dict[str, A
     for item in found["paths"].values():
         for operation in item.values():
             _tidy(operation)
-    for model in (Problem, PredictIn, RetryIn, ExtendIn):
+    for model in (Problem, PredictIn, RetryIn, ExtendIn, KeyIn):
         schemas |= moved(model.__name__, model.model_json_schema())
     schemas |= moved("JobSpec", job_schema) | moved("StudySpec", study_schema)
     return found

@@ -1,5 +1,6 @@
 """What answers look like: only what users may see, in the contract's words."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self, TypeAlias, final
 
@@ -141,7 +142,12 @@ class JobOut(JobRow):
 
     @classmethod
     def full(
-        cls, job: Job, event_number: int, queue: QueuePlace, attempts: list[Attempt], artifacts: list[Artifact]
+        cls,
+        job: Job,
+        event_number: int,
+        queue: QueuePlace,
+        attempts: Sequence[Attempt],
+        artifacts: Sequence[Artifact],
     ) -> "JobOut":
         """From the record's job and what belongs to it."""
         return cls.of(
@@ -157,7 +163,7 @@ class JobOut(JobRow):
 def links(job: Job) -> dict[str, str]:
     """Where to go on from a job."""
     base = f"/v1/jobs/{job.id}"
-    found = {"self": base} | {name: f"{base}/{name}" for name in ("events", "metrics", "logs")}
+    found = {"self": base} | {name: f"{base}/{name}" for name in ("events", "metrics", "logs", "diagnostics")}
     found |= {"receipt": f"{base}/receipt"} if job.terminal else {}
     return found | ({"model": f"/v1/models/{job.id}"} if job.state is JobState.SUCCEEDED else {})
 

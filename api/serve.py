@@ -18,10 +18,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any, final
 
+from api.bind import check_bind
 from api.broker import open_broker
 from api.child import Child, wait_until
 from services.errors import Conflict, Unavailable
 from services.settings import Settings
+from services.sql.held import Held
 
 READY_SECONDS = 120.0
 LOCK_SECONDS = 0.5
@@ -83,24 +85,30 @@ def write_address(data_dir: Path, address: Address) -> None:
 class Stack:
     """Broker, API and worker of one data folder. `running` makes one; `mend` keeps it alive."""
 
-    def __init__(self, address: Address, device: str, children: list[Child]) -> None:
-        """Hold what `running` has started, the broker first."""
+    def __init__(self, address: Address, device: str, children: list[Child], database: str | None = None) -> None:
+        """Hold what `running` has started, the broker first; `database` is looked after, too."""
         self.address, self.device, self.children = address, device, children
-        self._restarts: list[float] = []
+        self._restarts: dict[str, list[float]] = {}
+        self._held = None if database is None else Held(database)
 
     def mend(self) -> None:
-        """Start again what has ended by itself, bound the logs; Unavailable when something will not stay up."""
+        """Start again what has ended by itself, bound the logs; Unavailable when what is needed will not stay up."""
         for child in self.children:
             child.bound_log()
             if child.exit_code is not None:
                 self._restart(child)
+        if self._held is not None:
+            self._held.look()
 
     def _restart(self, child: Child) -> None:
         now = time.monotonic()
-        self._restarts = [at for at in self._restarts if now - at < RESTART_WINDOW] + [now]
-        if len(self._restarts) > RESTARTS:
+        lately = [at for at in self._restarts.get(child.name, []) if now - at < RESTART_WINDOW]
+        if len(lately) < RESTARTS:
+            self._restarts[child.name] = [*lately, now]
+            child.restart()
+        elif child.name != "broker":
+            # Without a broker workers look for jobs themselves, so that one is only tried again a little later.
             raise ended(child)
-        child.restart()
 
 
 def ended(child: Child) -> Unavailable:
@@ -123,6 +131,7 @@ def running(settings: Settings, device: str = "auto") -> Iterator[Stack]:
 
 def start(settings: Settings, device: str, undo: contextlib.ExitStack) -> Stack:
     """Start all parts; `undo` learns how to stop each one the moment it runs."""
+    check_bind(settings)
     undo.enter_context(alone(settings.data_dir))
     listener = undo.enter_context(listen(settings))
     broker = open_broker(settings.redis_url, settings.data_dir)
@@ -138,7 +147,7 @@ def start(settings: Settings, device: str, undo: contextlib.ExitStack) -> Stack:
     address = Address(url, (settings.data_dir / "admin_key").read_text().strip(), broker.url)
     undo.callback((settings.data_dir / "server.json").unlink, missing_ok=True)
     write_address(settings.data_dir, address)
-    return Stack(address, device, [*([broker.child] if broker.child else []), api, worker])
+    return Stack(address, device, [*([broker.child] if broker.child else []), api, worker], settings.database)
 
 
 @contextlib.contextmanager

@@ -11,8 +11,9 @@ from typing import Annotated, Any, TypeAlias
 import typer
 from pydantic import BaseModel
 
-from api.client import Client, Unreachable
+from api.client import Client
 from api.console import err
+from api.wire import Unreachable
 from services.settings import get_settings
 
 FAILED, WRONG, UNREACHABLE, INTERRUPTED = 1, 2, 3, 130

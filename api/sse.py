@@ -168,14 +168,16 @@ class Stream:
         """
         last = await run_in_threadpool(self.jobs.last_event_number)
         now = time.monotonic()
-        if last == self._last and now - self._swept < SWEEP_SECONDS:
+        sweep = now - self._swept >= SWEEP_SECONDS
+        if last == self._last and not sweep:
             return
-        self._last, self._swept = last, now
-        for channel in list(self.channels.values()):
-            try:
-                channel.hand_out(await self._read(channel))
-            except NotFound:
-                channel.close()
-
-    async def _read(self, channel: Channel) -> list[Event]:
-        return await run_in_threadpool(self.jobs.events, channel.tenant, channel.job, channel.after, PAGE)
+        since, self._last = (None if sweep else self._last), last
+        marks = {job: channel.after for job, channel in self.channels.items()}
+        for job, events in (await run_in_threadpool(self.jobs.news, marks, since, PAGE)).items():
+            if channel := self.channels.get(job):
+                channel.hand_out(events)
+        if sweep:
+            self._swept = now
+            for job in await run_in_threadpool(self.jobs.gone, list(marks)):
+                if channel := self.channels.get(job):
+                    channel.close()

@@ -29,7 +29,8 @@ class ArtifactStore:
     def attempt_folder(self, tenant: str, job: str, attempt: int) -> Path:
         """The (existing, private) folder one attempt writes into."""
         folder = self.folder / plain(tenant) / plain(job) / f"a{int(attempt)}"
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with disk_space():
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         return folder
 
     def path_for(self, tenant: str, job: str, attempt: int, name: str) -> Path:
@@ -66,18 +67,25 @@ class ArtifactStore:
         return Artifact(name, self.relative(path), sha256, size, attempt)
 
     def verify(self, artifact: Artifact) -> bool:
-        """Whether the bytes on disk have the recorded size and sha256."""
+        """Whether the bytes on disk have the recorded size and sha256; a place that the disk cannot read has not."""
         path = self.resolve(artifact.path)
-        if not path.is_file() or path.stat().st_size != artifact.size:
-            return False
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest() == artifact.sha256
+        try:
+            if not path.is_file() or path.stat().st_size != artifact.size:
+                return False
+            with path.open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest() == artifact.sha256
+        except OSError as problem:
+            if problem.errno == errno.EIO:
+                return False
+            raise
 
     def open(self, artifact: Artifact) -> BinaryIO:
-        """The file, for reading; NotFound when it is gone."""
+        """The file, for reading; NotFound when it is gone, or a link stands in its place."""
         try:
-            return self.resolve(artifact.path).open("rb")
-        except FileNotFoundError:
+            return os.fdopen(os.open(self.resolve(artifact.path), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb")
+        except OSError as problem:
+            if problem.errno not in (errno.ENOENT, errno.ELOOP):
+                raise
             raise NotFound("artifact", artifact.name) from None
 
     def remove(self, tenant: str, job: str) -> int:

@@ -95,6 +95,13 @@ class NotDownloaded(Conflict):
 
 
 @final
+class DatabaseNewer(Conflict):
+    """The database was made by a newer version of Trainyard."""
+
+    code = "database_newer"
+
+
+@final
 class Unauthorized(TrainyardError):
     """The key is missing, unknown, expired or revoked."""
 
@@ -113,6 +120,18 @@ class QuotaExceeded(TrainyardError):
     """This key has used up its quota."""
 
     code = "quota_exceeded"
+
+
+@final
+class TooManyAttempts(TrainyardError):
+    """Too many wrong keys came from here; wait, then send the right one."""
+
+    code = "too_many_attempts"
+
+    def __init__(self, retry_after: int) -> None:
+        """Carry how many seconds to wait."""
+        self.retry_after = retry_after
+        super().__init__(hint=f"Wait {retry_after} seconds. A right key is served meanwhile.")
 
 
 @final

@@ -69,6 +69,22 @@ class WindowEnded:
 
 @final
 @dataclass(frozen=True)
+class Looked:
+    """One step has just been taken within a window, and the plan's arrays hold what it left: activations, gradients,
+    new parameters. `before` are the flat parameters as they were; `rows` counts the rows of the batch.
+
+    No standing: training cannot be taken up again from here. Whoever looks only reads.
+    """
+
+    step: int
+    epoch: int
+    rows: int
+    learning_rate: float
+    before: npt.NDArray[np.float32]
+
+
+@final
+@dataclass(frozen=True)
 class EpochEnded:
     """All rows have been seen once more. `values` are the epoch's metrics by name; those of validation begin `val_`.
 
@@ -93,4 +109,4 @@ class Finished:
     best_epoch: int | None
 
 
-Event = Started | WindowEnded | EpochEnded | Finished
+Event = Started | Looked | WindowEnded | EpochEnded | Finished

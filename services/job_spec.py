@@ -251,6 +251,7 @@ class JobSpec(BaseModel):
     baseline: bool | BaselineSpec = Field(
         default=True, description="Score classical models on the same split beside the network; false does not."
     )
+    diagnostics: bool = Field(default=True, description="Look at the training and say what is wrong with it.")
 
     def resolved(self) -> dict[str, Any]:
         """The spec as JSON with every default filled in: what is stored, shown and replayed."""

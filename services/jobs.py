@@ -3,15 +3,17 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, final
 
-from sqlalchemy import Connection, Engine, RowMapping, Select, and_, delete, func, select, update
+from sqlalchemy import Connection, Engine, RowMapping, Select, and_, delete, literal, select, update
 from sqlalchemy.exc import IntegrityError
 
 from services.errors import AlreadyFinished, Conflict, Invalid, Mistake, NotFinished, NotFound
 from services.sql import intake, line, series, transitions
 from services.sql.engine import reading, writing
+from services.sql.heads import JobHead, cut, heads
 from services.sql.ids import is_id
-from services.sql.rows import attempt_of, checkpoint_of, event_of, job_of
-from services.sql.schema import artifacts, attempts, checkpoints, events, jobs, labels
+from services.sql.news import gone_of, news_of
+from services.sql.rows import checkpoint_of, event_of, job_of
+from services.sql.schema import artifacts, checkpoints, events, jobs, labels
 from services.sql.types import storable
 from services.sql.values import (
     TERMINAL,
@@ -23,6 +25,7 @@ from services.sql.values import (
     Flags,
     Job,
     JobState,
+    JobView,
     MetricPoint,
     Page,
     Progress,
@@ -30,6 +33,7 @@ from services.sql.values import (
     QueuePlace,
     Reason,
 )
+from services.sql.views import artifacts_of, attempts_of, last_number, require, view_of
 
 __all__ = [
     "TERMINAL",
@@ -40,8 +44,10 @@ __all__ = [
     "Event",
     "Flags",
     "Job",
+    "JobHead",
     "JobState",
     "JobStore",
+    "JobView",
     "MetricPoint",
     "Page",
     "Progress",
@@ -116,6 +122,12 @@ class JobStore:
         with reading(self.engine) as connection:
             return job_of(_row(connection, tenant, id))
 
+    def view(self, tenant: str, id: str) -> JobView:
+        """The job with everything that belongs to it, or NotFound."""
+        with reading(self.engine) as connection:
+            number = last_number(connection)
+            return view_of(connection, job_of(_row(connection, tenant, id)), number)
+
     def find(
         self,
         tenant: str,
@@ -126,14 +138,27 @@ class JobStore:
         limit: int = 50,
     ) -> Page[Job]:
         """Jobs of a tenant, newest first."""
-        if cursor is not None and not is_id(cursor):
-            raise Invalid([Mistake("cursor", "bad_cursor", "this is no cursor of ours", "Take next_cursor of a page.")])
-        if label is not None and not storable(label):
+        wanted = _page_of(tenant, state, label, cursor, limit)
+        if wanted is None:
             return Page((), None)
         with reading(self.engine) as connection:
-            rows = connection.execute(_listing(tenant, state, label, cursor).limit(limit + 1)).mappings().all()
-        items = tuple(job_of(row) for row in rows[:limit])
-        return Page(items, items[-1].id if len(rows) > limit else None)
+            return cut([job_of(row) for row in connection.execute(wanted).mappings()], limit)
+
+    def heads(
+        self,
+        tenant: str,
+        *,
+        state: JobState | None = None,
+        label: str | None = None,
+        cursor: str | None = None,
+        limit: int = 50,
+    ) -> Page[JobHead]:
+        """Like `find`, as a list shows them."""
+        wanted = _page_of(tenant, state, label, cursor, limit)
+        if wanted is None:
+            return Page((), None)
+        with reading(self.engine) as connection:
+            return cut(heads(connection, wanted), limit)
 
     def request_cancel(self, tenant: str, id: str) -> Job:
         """Cancel: a queued job at once, a running one through a flag; AlreadyFinished afterwards."""
@@ -173,16 +198,26 @@ class JobStore:
 
     def _events(self, tenant: str, id: str, after: int, limit: int, kind: str | None) -> list[Event]:
         which = and_(events.c.job == id, events.c.number > after)
-        which = which if kind is None else and_(which, events.c.kind == kind)
+        which = which if kind is None else and_(which, events.c.kind == literal(kind, literal_execute=True))
         with reading(self.engine) as connection:
-            _row(connection, tenant, id)
+            require(connection, tenant, id)
             found = connection.execute(select(events).where(which).order_by(events.c.number).limit(limit))
             return [event_of(row) for row in found.mappings()]
+
+    def news(self, marks: Mapping[str, int], since: int | None, limit: int = 500) -> dict[str, list[Event]]:
+        """Events of several jobs above each one's mark; with `since`, only of jobs with an event above that."""
+        with reading(self.engine) as connection:
+            return news_of(connection, marks, since, limit)
+
+    def gone(self, ids: Sequence[str]) -> set[str]:
+        """Those of these jobs that do not exist any more."""
+        with reading(self.engine) as connection:
+            return gone_of(connection, list(ids))
 
     def last_event_number(self) -> int:
         """The highest event number of all jobs: a cheap hint that something happened somewhere."""
         with reading(self.engine) as connection:
-            return connection.execute(select(func.max(events.c.number))).scalar() or 0
+            return last_number(connection)
 
     def metrics(
         self,
@@ -208,18 +243,14 @@ class JobStore:
     def attempts(self, tenant: str, id: str) -> list[Attempt]:
         """Every attempt, first to last."""
         with reading(self.engine) as connection:
-            _row(connection, tenant, id)
-            found = connection.execute(select(attempts).where(attempts.c.job == id).order_by(attempts.c.number))
-            return [attempt_of(row) for row in found.mappings()]
+            require(connection, tenant, id)
+            return attempts_of(connection, id)
 
     def artifacts(self, tenant: str, id: str) -> list[Artifact]:
         """The files a finished job published, by name."""
-        table = artifacts.c
-        columns = select(table.name, table.path, table.sha256, table.size, table.attempt)
         with reading(self.engine) as connection:
-            _row(connection, tenant, id)
-            rows = connection.execute(columns.where(table.job == id).order_by(table.name)).all()
-        return [Artifact(*row) for row in rows]
+            require(connection, tenant, id)
+            return artifacts_of(connection, id)
 
     def checkpoint(self, tenant: str, id: str) -> Checkpoint | None:
         """Where a retry of the job can go on: its last checkpoint, if there still is one."""
@@ -288,6 +319,17 @@ def _flag(connection: Connection, row: RowMapping, flag: str) -> None:
     """Set a wish of the user and tell the readers; the holder sees it at its next heartbeat."""
     connection.execute(update(jobs).where(jobs.c.id == row["id"]).values({flag: True}))
     transitions.announce(connection, row["id"], row["attempt"], JobState(row["state"]), **{flag: True})
+
+
+def _page_of(
+    tenant: str, state: JobState | None, label: str | None, cursor: str | None, limit: int
+) -> Select[Any] | None:
+    """One row more than a page has; None where a label cannot be anybody's."""
+    if cursor is not None and not is_id(cursor):
+        raise Invalid([Mistake("cursor", "bad_cursor", "this is no cursor of ours", "Take next_cursor of a page.")])
+    if label is not None and not storable(label):
+        return None
+    return _listing(tenant, state, label, cursor).limit(limit + 1)
 
 
 def _listing(tenant: str, state: JobState | None, label: str | None, cursor: str | None) -> Select[Any]:

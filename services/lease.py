@@ -1,5 +1,6 @@
 """What the holder of a running job may write. Every write is fenced by the attempt; a stale one raises LeaseLost."""
 
+import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, final
@@ -28,6 +29,7 @@ class Lease:
         """Use `Lease.claim` instead."""
         self.engine, self.job, self.attempt = engine, job, job.attempt
         self.resume_from = checkpoint
+        self._began = time.monotonic()
 
     @classmethod
     def claim(
@@ -104,7 +106,7 @@ class Lease:
         with self._held({}) as (connection, row):
             series.commit(connection, self.job.id, self.attempt, metrics)
             insert_many(connection, artifact_rows, [_artifact_row(self.job, item) for item in artifacts])
-            transitions.finish(connection, row, JobState.SUCCEEDED, Reason(reason), result=result)
+            transitions.finish(connection, row, JobState.SUCCEEDED, Reason(reason), result=result, ran=self.ran)
 
     def fail(self, reason: Reason | str, message: str, metrics: Sequence[MetricRow] = ()) -> None:
         """Running -> failed, for good."""
@@ -112,19 +114,31 @@ class Lease:
         with self._held({}) as (connection, row):
             series.commit(connection, self.job.id, self.attempt, metrics)
             result = None if replayed is None else {"replay": replayed}
-            transitions.finish(connection, row, JobState.FAILED, Reason(reason), message, result)
+            transitions.finish(connection, row, JobState.FAILED, Reason(reason), message, result, ran=self.ran)
 
     def cancelled(self, message: str | None = None) -> None:
         """Running -> cancelled; only after the trainer process is gone. Conflict when nobody asked."""
         with self._held({}) as (connection, row):
             if not row["cancel_requested"]:
                 raise Conflict("Nobody asked to cancel this job.")
-            transitions.finish(connection, row, JobState.CANCELLED, Reason.CANCELLED_BY_USER, message)
+            transitions.finish(connection, row, JobState.CANCELLED, Reason.CANCELLED_BY_USER, message, ran=self.ran)
 
     def requeue(self, cause: str, trainer_died: bool, not_before_delay: float | None = None) -> JobState:
         """Running -> queued after a back-off in seconds (None: the usual one), or T7 (given up), or T9 (cancelled)."""
         with self._held({}) as (connection, row):
-            return transitions.send_back(connection, row, cause, trainer_died=trainer_died, delay=not_before_delay)
+            return transitions.send_back(
+                connection, row, cause, trainer_died=trainer_died, delay=not_before_delay, ran=self.ran
+            )
+
+    def await_space(self, cause: str) -> JobState:
+        """Running -> queued because a disk is full, without counting it against the job; or T7 or T9."""
+        with self._held({}) as (connection, row):
+            return transitions.await_space(connection, row, cause, self.ran)
+
+    @property
+    def ran(self) -> float:
+        """Seconds since the claim, by a clock that does not jump."""
+        return time.monotonic() - self._began
 
     @contextmanager
     def _held(self, changes: Mapping[str, Any]) -> Iterator[tuple[Connection, RowMapping]]:

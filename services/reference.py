@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from services import families
+from services import families, illness_page
 from services.agents.spec import AgentTrainingSpec, EnvironmentSpec, ReinforcementSpec
 from services.datasets.options import schema
 from services.datasets.uploaded import KINDS
@@ -149,5 +149,6 @@ def _environments(cards: list[dict[str, Any]]) -> Iterator[str]:
 
 if __name__ == "__main__":
     PAGE.write_text(job_spec_page())
+    illness_page.PAGE.write_text(illness_page.diagnostics_page())
     families.write()
     pages.write()

@@ -28,10 +28,14 @@ class Settings(BaseSettings):
     allowed_hosts: str = Field(
         "", description="Names, by commas, under which a proxy offers the API; loopback and `host` always are."
     )
+    behind_proxy: bool = Field(
+        False,
+        description="A proxy with TLS stands before the API: `host` may be public, X-Forwarded-For and -Proto count.",
+    )
     port: int = Field(8000, ge=0, le=65535, description="Port the API listens on; 0 picks a free one.")
     heartbeat_seconds: float = Field(5.0, gt=0, description="How often a worker says that its job lives.")
     silent_seconds: float = Field(30.0, gt=0, description="A job silent this long goes back to the queue.")
-    poll_seconds: float = Field(15.0, gt=0, description="How often an idle worker looks into the queue.")
+    poll_seconds: float = Field(10.0, gt=0, description="How often an idle worker looks into the queue.")
     threads: int = Field(0, ge=0, description="CPU threads per training job; 0 means all cores.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe level to log.")
     log_format: Literal["auto", "text", "json"] = Field("auto", description="auto: text on a terminal, else JSON.")
@@ -47,6 +51,7 @@ class Settings(BaseSettings):
         24, gt=0, description="Files of artifacts that nothing refers to are deleted when they are older than this."
     )
 
+    audit_days: int = Field(90, ge=1, description="How long an audit event is kept.")
     max_upload_bytes: int = Field(2_147_483_648, gt=0, description="Largest uploaded data set in bytes.")
 
     @field_validator("data_dir", "datasets_dir")

@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from kernels.philox import permutation
+from services import looks
 from services.errors import TrainyardError
-from services.events import Cursor, EpochEnded, Event, Finished, Standing, Started, WindowEnded
+from services.events import Cursor, EpochEnded, Event, Finished, Looked, Standing, Started, WindowEnded
 from services.job_spec import EarlyStoppingSpec, TrainingSpec
 from services.metrics import Meter, metric
 from services.plan import Feed, Plan
@@ -67,12 +68,13 @@ def window_steps(plan: Plan, steps_per_epoch: int) -> int:
 
 def train(
     plan: Plan, training: Rows, validation: Rows | None, spec: TrainingSpec, rates: Array, names: list[str],
-    resume: Standing | None = None,
+    resume: Standing | None = None, watched: bool = False,
 ) -> Iterator[Event]:  # fmt: skip
     """Run the plan over the training rows, epoch after epoch, from the beginning or from a standing.
 
     `rates` holds the learning rate of every step; `names` are the metrics to report. The plan's weights and optimizer
-    state are those of the standing. Raises Diverged when the cost is no longer finite. Close the generator to cancel.
+    state are those of the standing. `watched` runs pause at chosen steps (`services.looks`), which changes no number.
+    Raises Diverged when the cost is no longer finite. Close the generator to cancel.
     """
     standing = resume or Standing(Cursor())
     steps = -(-training.feed.rows // plan.batch)
@@ -88,7 +90,14 @@ def train(
         meter = Meter(names)
         meter.restore(standing.cursor.tallies)
         while standing.cursor.batch < steps:
-            cursor, loss = runner.window(standing.cursor, steps, meter)
+            size = runner.begin(standing.cursor, steps)
+            at = standing.cursor
+            head = looks.steps_before(at.step, size, at.batch, steps, epoch + 1, spec.epochs) if watched else None
+            if head is not None:
+                before, rows = runner.one_step_after(head, at)
+                yield Looked(at.step + head + 1, epoch + 1, rows, float(rates[at.step + head]), before)
+                head += 1
+            cursor, loss = runner.end(at, size, size - (head or 0), meter)
             standing = replace(standing, cursor=cursor)
             report = (epoch * windows + -(-cursor.batch // runner.size)) % every_window == 0
             yield WindowEnded(cursor.step, epoch + 1, loss, float(rates[cursor.step - 1]), report, standing)
@@ -151,11 +160,22 @@ class _Runner:
         if self.rows.renew is not None:
             self.rows.renew(epoch)
 
-    def window(self, cursor: Cursor, steps_per_epoch: int, meter: Meter) -> tuple[Cursor, float]:
-        """Run the next window of the epoch; the new cursor and the mean loss of its rows."""
-        steps = min(self.size, steps_per_epoch - cursor.batch)
+    def begin(self, cursor: Cursor, steps_per_epoch: int) -> int:
+        """Make the next window of the epoch ready; how many steps it has."""
         self.plan.set_clock(cursor.step, cursor.batch)
-        self.program.run(steps)
+        return min(self.size, steps_per_epoch - cursor.batch)
+
+    def one_step_after(self, head: int, cursor: Cursor) -> tuple[Array, int]:
+        """Run `head` steps and one more; the flat parameters before that one, and the rows of its batch."""
+        self.program.run(head)
+        before = self.plan.backend.get(self.plan.w)
+        self.program.run(1)
+        left = self.rows.feed.rows - (cursor.batch + head) * self.plan.batch
+        return before, min(self.plan.batch, left)
+
+    def end(self, cursor: Cursor, steps: int, left: int, meter: Meter) -> tuple[Cursor, float]:
+        """Run the `left` steps of a window that are still to do; the new cursor and the mean loss of its rows."""
+        self.program.run(left)
         first = cursor.batch * self.plan.batch
         taken = self.order[first : first + steps * self.plan.batch]
         losses = self.plan.backend.get(self.losses).reshape(-1)[: len(taken)]

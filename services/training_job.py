@@ -5,13 +5,10 @@ The messages are the protocol of `workers.trainer`: phase, progress, metrics, lo
 
 from __future__ import annotations
 
-import contextlib
 import os
-import queue
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, final
 
@@ -20,19 +17,22 @@ import numpy as np
 from kernels.backend import Backend, open_backend
 from kernels.registry import optimizers
 from services import datasets
+from services.arriving import arrived
 from services.artifacts import ArtifactStore
 from services.autoencoder_results import Trained, autoencoder_results
 from services.baseline import SCORES, baseline
 from services.confusion import confusion, report_of
-from services.datasets import Dataset, Part, Split
+from services.datasets import Dataset, Part
+from services.diagnose import Doctor
 from services.documents import from_yaml
 from services.errors import TrainyardError
-from services.events import Cursor, EpochEnded, Finished, Standing, Started, WindowEnded
+from services.events import Cursor, EpochEnded, Finished, Looked, Standing, Started, WindowEnded
 from services.export.safetensors import digest, pack, unpack
 from services.foreseen import foreseen
 from services.gradient_noise import gradient_noise
 from services.job_spec import LOSSES, OPTIMIZERS, SCHEDULE_FAMILY, JobSpec
-from services.library import BUILT_IN, Library
+from services.keeping import readable, unless_full, when_there_is_space
+from services.library import BUILT_IN
 from services.noise import PARTS, Place
 from services.pace import Pace
 from services.plan import Clipping, Plan, Recipe
@@ -73,19 +73,23 @@ def run(
     preflight = check(job, library)
     _refuse_what_cannot_fit(preflight, device)
     yield {"type": "phase", "phase": "loading"}
-    dataset = yield from _load(job, library, datasets_dir)
+    dataset = yield from arrived(job, library, datasets_dir)
     yield {"type": "data", "data": {"name": dataset.card.name, "sha256": dataset.sha256}}
     yield {"type": "phase", "phase": "compiling"}
-    workshop = _Workshop(job, preflight, dataset, open_backend(device, threads), folder)
+    doctor = Doctor(job, preflight, dataset, library)
+    workshop = _Workshop(job, preflight, dataset, open_backend(device, threads), folder, doctor)
     standing = workshop.begin(resume)
     yield {"type": "log", "level": "info", "text": workshop.summary(standing)}
     try:
         yield from workshop.train(standing, stop)
     except Diverged as error:
+        yield from doctor.diverged()
         yield {"type": "failed", "reason": "diverged", "message": f"{error.message} {error.hint}"}
         return
     yield {"type": "phase", "phase": "finalising"}
-    yield workshop.done()
+    done = yield from workshop.done()
+    yield from doctor.finish(done["result"], done["reason"])
+    yield done
 
 
 PRELOADED = """
@@ -126,34 +130,14 @@ def _refuse_what_cannot_fit(preflight: Preflight, device: str) -> None:
         raise OutOfMemory(message, hint="Take fewer units or filters, pool earlier, or choose a smaller batch_size.")
 
 
-def _load(job: JobSpec, library: Library, datasets_dir: Path) -> Generator[Message, None, Dataset]:
-    """The data set, loaded beside this generator so that a download can be followed (and is not taken for a hang)."""
-    arrived: queue.SimpleQueue[tuple[str, int, int]] = queue.SimpleQueue()
-    if isinstance(library, Handed):
-        library.verify()
-    split = Split(**job.dataset.split.model_dump())
-    steps = [step.model_dump() for step in job.dataset.preprocessing]
-    with ThreadPoolExecutor(1, "load") as beside:
-        loading = beside.submit(
-            datasets.load_from, library.source(job.dataset), split, steps, job.dataset.train_fraction, datasets_dir,
-            lambda *news: arrived.put(news), job.dataset.options,
-        )  # fmt: skip
-        tenths: dict[str, int] = {}
-        while not loading.done() or not arrived.empty():
-            with contextlib.suppress(queue.Empty):
-                file, here, total = arrived.get(timeout=0.05)
-                if total and tenths.setdefault(file, -1) < (tenth := 10 * here // total):
-                    tenths[file] = tenth
-                    yield {"type": "log", "level": "info", "text": f"{file}: {here:,} of {total:,} bytes"}
-    return loading.result()
-
-
 @final
 class _Workshop:
     """The arrays, programs and files of one attempt."""
 
-    def __init__(self, job: JobSpec, preflight: Preflight, dataset: Dataset, backend: Backend, folder: Path) -> None:
-        self.job, self.preflight, self.dataset, self.folder = job, preflight, dataset, folder
+    def __init__(
+        self, job: JobSpec, preflight: Preflight, dataset: Dataset, backend: Backend, folder: Path, doctor: Doctor
+    ) -> None:
+        self.job, self.preflight, self.dataset, self.folder, self.doctor = job, preflight, dataset, folder, doctor
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.store = ArtifactStore(folder)
         training = job.training
@@ -176,12 +160,14 @@ class _Workshop:
         self.plan.initialize(self.job.training.seed)
         if resume is None:
             return Standing(Cursor())
-        arrays, about = unpack(resume)
-        self.plan.load_state(_group(arrays, "state/"))
-        self.last, self.best, self.before = about.get("last", {}), about.get("best", {}), about.get("seconds", 0.0)
-        self.scatter = about.get("gradient_noise", {})
-        standing, stopping = Standing(Cursor(**about["cursor"]), _group(arrays, "best/") or None), self.stopping
-        return taken_up(standing, about["stopping"], stopping) if "stopping" in about else standing
+        with readable():
+            arrays, about = unpack(resume)
+            self.plan.load_state(_group(arrays, "state/"))
+            self.last, self.best, self.before = about.get("last", {}), about.get("best", {}), about.get("seconds", 0.0)
+            self.doctor.restore(about.get("diagnostics", {}))
+            self.scatter = about.get("gradient_noise", {})
+            standing, stopping = Standing(Cursor(**about["cursor"]), _group(arrays, "best/") or None), self.stopping
+            return taken_up(standing, about["stopping"], stopping) if "stopping" in about else standing
 
     def summary(self, standing: Standing) -> str:
         """What is about to happen, for the log."""
@@ -199,9 +185,10 @@ class _Workshop:
             self.scatter["start"] = gradient_noise(self.plan, training, self.job.training.seed)
         schedule = SCHEDULE_FAMILY.build(self.job.training.learning_rate_schedule)
         rates = schedule.rates(self.optimizer.learning_rate, self.preflight.total_steps)
+        yield from self.doctor.admit(self.plan, training.feed, training.targets)
         events = train(
             self.plan, training, self.rows_or_none(self.dataset.validation),
-            self.job.training, rates, self.names, standing,
+            self.job.training, rates, self.names, standing, self.doctor.watches,
         )  # fmt: skip
         pace = Pace(standing.cursor.step, self.preflight.total_steps)
         saved = time.monotonic()
@@ -214,9 +201,13 @@ class _Workshop:
             if isinstance(event, Finished):
                 self.reason, self.best_epoch, self.epochs = event.reason, event.best_epoch, event.epoch
                 return
+            if isinstance(event, Looked):
+                self.doctor.look(event)
+                continue
             yield from self.report(event, pace)
+            yield from self.doctor.heed(event)
             if wanted() or time.monotonic() - saved >= self.job.reliability.checkpoint_every:
-                yield self.checkpoint(event.standing)
+                yield unless_full(partial(self.checkpoint, event.standing))
                 saved = time.monotonic()
             if stop():
                 events.close()  # type: ignore[attr-defined]
@@ -256,6 +247,7 @@ class _Workshop:
         path.unlink(missing_ok=True)
         about = {"cursor": standing.cursor.to_json(), "last": self.last, "best": self.best, "seconds": self.seconds()}
         about |= {"stopping": stopping_of(self.stopping), "gradient_noise": self.scatter}
+        about["diagnostics"] = self.doctor.state()
         sha256, size = self.store.write_durable(path, pack(arrays, about))
         metrics, self.pending = self.pending, []
         return {
@@ -271,7 +263,7 @@ class _Workshop:
         """How long the steps taken so far took, in this attempt and in those whose checkpoint it went on from."""
         return self.before + time.monotonic() - self.started
 
-    def done(self) -> Message:
+    def done(self) -> Generator[Message, None, Message]:
         """The last message: what the kept weights score, the classical baseline, and the model as a file."""
         weights = self.plan.weights()
         result: dict[str, Any] = self.metrics() | {
@@ -300,7 +292,7 @@ class _Workshop:
             last = gradient_noise(self.plan, self.rows(self.dataset.train), self.job.training.seed)
             result["gradient_noise"] = self.scatter | {"end": last}
         result |= self.beside()
-        kept = [self.keep(name, data) for name, data in files.items()]
+        kept = yield from when_there_is_space(lambda: [self.keep(name, data) for name, data in files.items()])
         return {"type": "done", "reason": self.reason, "result": result, "artifacts": kept, "metrics": self.pending}
 
     def keep(self, name: str, data: bytes) -> dict[str, Any]:

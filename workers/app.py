@@ -47,6 +47,8 @@ SETTINGS: Final[dict[str, Any]] = {
     "broker_connection_retry": True,
     "broker_connection_retry_on_startup": True,
     "broker_pool_limit": 1,
+    # Nothing that a broker does or holds may end a worker.
+    "broker_transport": "workers.line:Transport",
     "task_publish_retry": False,
     "task_default_queue": "trainyard.cpu",
     "task_create_missing_queues": True,
@@ -66,6 +68,8 @@ def make_app(redis_url: str) -> Celery:
     app = Celery("trainyard", broker=redis_url or NO_BROKER, set_as_current=False)
     transport = TRANSPORT if redis_url else {}
     app.conf.update(SETTINGS, broker_transport_options=transport)
+    if not redis_url:
+        app.conf.broker_transport = None
     return app
 
 

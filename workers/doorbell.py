@@ -85,5 +85,5 @@ def _send(job_id: str, name: str) -> None:
 
 
 def _waiting(name: str) -> int:
-    # Not passive: with a key prefix, kombu's passive declaration finds no queue at all.
-    return int(_line().default_channel.queue_declare(name).message_count)
+    # Not kombu's declaration, which asks three times as much.
+    return int(_line().default_channel.client.llen(name))

@@ -43,6 +43,18 @@ class Pace:
     hang_steps: float = 20.0
 
 
+def insist(write: Callable[[], Answer], pace: Pace) -> Answer:
+    """What `write` returns once the record answers; after an outage of `pace.outage` seconds, its error."""
+    deadline = time.monotonic() + pace.outage
+    while True:
+        try:
+            return write()
+        except OUTAGE:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(pace.retry)
+
+
 @final
 class Ledger:
     """The supervisor's pen. Raises LeaseLost as soon as the job belongs to somebody else."""
@@ -106,15 +118,12 @@ class Ledger:
         """Write what is left, then `last`, the job's next state; insists through an outage, then gives up."""
         for line in self.tap.close():
             self.event("log", {"level": "info", "text": line})
-        deadline = time.monotonic() + self._pace.outage
-        while True:
-            try:
-                self._write()
-                return last()
-            except OUTAGE:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(self._pace.retry)
+
+        def rest_and_last() -> Answer:
+            self._write()
+            return last()
+
+        return insist(rest_and_last, self._pace)
 
     def _patience(self) -> float:
         if self._events or self._checkpoint or self._data:

@@ -1,20 +1,19 @@
 """The trainer's own output as log lines: whole, printable, and bounded however much it prints."""
 
-import re
 from collections.abc import Iterator
 from typing import Final, final
+
+from services.logs import escaped
 
 LINE_CHARS: Final = 2_000
 ATTEMPT_LINES: Final = 10_000
 ATTEMPT_CHARS: Final = 2_000_000
 
-_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-
 
 def printable(text: str, limit: int = LINE_CHARS) -> str:
     """`text` in one line of at most about `limit` characters, control characters escaped."""
     cut = len(text) - limit
-    kept = _CONTROL.sub(lambda found: found.group().encode("unicode_escape").decode(), text[:limit])
+    kept = escaped(text[:limit])
     return f"{kept} … [{cut} characters cut]" if cut > 0 else kept
 
 

@@ -23,7 +23,10 @@ from typing import Any, Final, final
 from celery import bootsteps, signals
 from celery.worker import state
 
+from services.errors import DatabaseNewer, Forbidden
 from services.jobs import JobStore
+from services.logs import configure
+from services.private import check_kernel_cache
 from services.settings import Settings, get_settings
 from services.sql.engine import migrate, open_engine
 from services.studies.advance import advance
@@ -35,6 +38,7 @@ from workers.ledger import OUTAGE, Pace
 from workers.reaper import Reaper, watch
 from workers.station import Duty, close_station, open_station
 from workers.trainer import ENGINE
+from workers.warden import Warden
 
 log = logging.getLogger(__name__)
 
@@ -66,9 +70,11 @@ class Watch:
             after_in_child=self._forking.release,
         )
         threading.Thread(target=self._reap, name="reaper", daemon=True).start()
+        warden = Warden(self._settings.database, self._settings.silent_seconds)
+        threading.Thread(target=warden.watch, args=(self._over,), name="warden", daemon=True).start()
 
     def stop(self) -> None:
-        """End the reaper."""
+        """End the reaper and the warden."""
         self._over.set()
 
     def leave_pool(self) -> None:
@@ -140,13 +146,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a worker until it is told to stop; returns the exit status."""
     options = parse(argv)
     settings = get_settings().prepare()
+    configure(settings)
     try:
+        check_kernel_cache()
         choice = gpu.choose(options.device)
-    except gpu.NoSuchDevice as error:
+    except (gpu.NoSuchDevice, Forbidden) as error:
         print(f"trainyard worker: {error}", file=sys.stderr)
         return 2
-    _wait_for_database(settings)
-    with _meeting_place() as (busy_file, heard, said):
+    try:
+        _wait_for_database(settings)
+    except DatabaseNewer as error:
+        print(f"trainyard worker: {error.message} {error.hint}", file=sys.stderr)
+        return 2
+    with _meeting_place(settings.data_dir) as (busy_file, heard, said):
         duty = Duty(
             settings=settings,
             choice=choice,
@@ -166,6 +178,8 @@ def _listen(duty: Duty, watching: Watch, concurrency: int) -> int:
 
     app = get_app()
     app.steps["worker"].add(_step(watching))
+    # Whoever listens here is left alone by Celery's own idea of logging.
+    signals.setup_logging.connect(_logged_already, weak=False)
     signals.worker_process_init.connect(_at_pool_start(duty, watching), weak=False)
     signals.worker_process_shutdown.connect(_at_pool_end, weak=False)
     arguments = ["worker", "--pool=prefork", f"--concurrency={concurrency}", f"--hostname={duty.worker}"]
@@ -199,15 +213,22 @@ def _at_pool_start(duty: Duty, watching: Watch) -> Callable[..., None]:
     return begin
 
 
+def _logged_already(**_: Any) -> None:
+    """The root logger stays as `main` has made it."""
+
+
 def _at_pool_end(**_: Any) -> None:
     close_station()
 
 
 @contextlib.contextmanager
-def _meeting_place() -> Iterator[tuple[Path, int, int]]:
-    """A file that busy pool processes hold, and a pipe that tells them to drain."""
+def _meeting_place(folder: Path) -> Iterator[tuple[Path, int, int]]:
+    """A file that busy pool processes hold, and a pipe that tells them to drain.
+
+    Not in /tmp, where old files are cleared away: a worker that cannot open it any more takes no jobs.
+    """
     heard, said = os.pipe()
-    with tempfile.NamedTemporaryFile(prefix="trainyard-worker-") as busy:
+    with tempfile.NamedTemporaryFile(prefix=".worker-", dir=folder) as busy:
         yield Path(busy.name), heard, said
 
 

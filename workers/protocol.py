@@ -14,6 +14,7 @@ LINE_LIMIT: Final = 16 * 1024 * 1024
 #: Exit statuses of a trainer that mean something to the supervisor.
 EXIT_OK: Final = 0
 EXIT_DEVICE_LOST: Final = 71
+EXIT_UNREADABLE: Final = 73
 EXIT_DRAINED: Final = 75
 
 Count: TypeAlias = Annotated[int, Field(ge=0, lt=2**62)]

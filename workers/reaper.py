@@ -8,6 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final, final
 
 from services.jobs import JobStore, Pulse
@@ -16,6 +17,15 @@ from workers.ledger import OUTAGE
 log = logging.getLogger(__name__)
 
 ROUND_SECONDS: Final = 2.0
+
+
+@final
+@dataclass(frozen=True)
+class Observed:
+    """What is known of one attempt: its counter, and since when (monotonic seconds) it stands there."""
+
+    beats: int
+    since: float
 
 
 @final
@@ -36,23 +46,35 @@ class Reaper:
         """
         self._store, self._ring, self._silent, self._clock = store, ring, silent_seconds, clock
         self._also = also
-        self._observed: dict[tuple[str, int], tuple[int, float]] = {}
+        self._absent = max(silent_seconds, 5 * ROUND_SECONDS)
+        self._observed: dict[tuple[str, int], Observed] = {}
+        self._looked = float("-inf")
 
     def round(self) -> None:
-        """Look once: reap who is silent, move studies on, ring for who waits."""
-        self._reap()
+        """Look once: reap who is silent, move studies on, ring for who waits.
+
+        After a round that failed, or a pause as long as the silence, counting begins anew: while nobody could write, or
+        this process did not run, silence proves nothing.
+        """
+        try:
+            self._reap()
+        except BaseException:
+            self._observed = {}
+            raise
         self._also()
         self._ring_again()
 
     def _reap(self) -> None:
         now, pulses = self._clock(), self._store.pulses()
-        before, self._observed = self._observed, {}
+        before, self._observed = self._observed if now - self._looked < self._absent else {}, {}
+        self._looked = now
         for pulse in pulses:
-            beats, since = before.get((pulse.job, pulse.attempt), (pulse.beats, now))
-            if beats == pulse.beats and now - since >= self._silent:
+            known = before.get((pulse.job, pulse.attempt), Observed(pulse.beats, now))
+            if known.beats == pulse.beats and now - known.since >= self._silent:
                 self._take(pulse)
             else:
-                self._observed[pulse.job, pulse.attempt] = (pulse.beats, since if beats == pulse.beats else now)
+                still = known if known.beats == pulse.beats else Observed(pulse.beats, now)
+                self._observed[pulse.job, pulse.attempt] = still
 
     def _take(self, pulse: Pulse) -> None:
         state = self._store.reap(pulse.job, pulse.attempt, pulse.beats)

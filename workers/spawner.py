@@ -12,7 +12,8 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, final
 
 from workers.trainer import ENGINE
@@ -23,6 +24,8 @@ log = logging.getLogger(__name__)
 #: A first start may compile kernels; a zygote that dies is noticed at once whatever this says.
 READY_SECONDS: Final = 600.0
 START_SECONDS: Final = 20.0
+#: A zygote that has not said by then that its trainer is dead is frozen.
+REPORT_SECONDS: Final = 5.0
 
 
 @final
@@ -34,10 +37,20 @@ class ZygoteLost(Exception):
 class TrainerProcess:
     """One trainer, from fork to grave. `messages` and `output` are the read ends of its pipes, never blocking."""
 
-    def __init__(self, pid: int, pidfd: int, control: socket.socket, stdin: int, messages: int, output: int) -> None:
-        """Take over the process and its file descriptors; `control` stays the spawner's."""
+    def __init__(
+        self,
+        pid: int,
+        pidfd: int,
+        control: socket.socket,
+        stdin: int,
+        messages: int,
+        output: int,
+        end_zygote: Callable[[], None],
+    ) -> None:
+        """Take over the process and its file descriptors; `control` and the zygote stay the spawner's."""
         self.pid, self.messages, self.output, self.control = pid, messages, output, control
         self._pidfd, self._stdin = pidfd, stdin
+        self._end_zygote, self._died_at = end_zygote, float("inf")
         self._zygote_alive, self.exited = True, False
         self.status: int | None = None
 
@@ -59,7 +72,9 @@ class TrainerProcess:
         """Whether the trainer is gone; `status` then tells how (None: its parent died, nobody knows)."""
         if not self.exited:
             self._read_status()
-            if not self._zygote_alive:
+            if self._zygote_alive:
+                self._do_not_wait_for_ever()
+            else:
                 self.kill()
                 select.select([self._pidfd], [], [], 0.1)
             self.exited = self.status is not None or (not self._zygote_alive and self._dead())
@@ -76,6 +91,14 @@ class TrainerProcess:
                 self.control.send(b"reap")
         for fd in (self._pidfd, self._stdin, self.messages, self.output):
             os.close(fd)
+
+    def _do_not_wait_for_ever(self) -> None:
+        """End a zygote that keeps its trainer's death to itself: it may be stopped, and the job must go on."""
+        if self.status is None and self._dead():
+            self._died_at = min(self._died_at, time.monotonic())
+            if time.monotonic() - self._died_at > REPORT_SECONDS:
+                log.error("the zygote does not report that its trainer is dead; it is ended")
+                self._end_zygote()
 
     def _read_status(self) -> None:
         try:
@@ -173,7 +196,8 @@ class Spawner:
             os.set_blocking(fd, False)
         with contextlib.suppress(BrokenPipeError), open(stdin, "wb", closefd=False) as pipe:
             pipe.write(json.dumps(dict(request)).encode() + b"\n")
-        return TrainerProcess(pid, pidfd, self._control, stdin, messages, output)
+        assert self._process is not None
+        return TrainerProcess(pid, pidfd, self._control, stdin, messages, output, self._process.kill)
 
     def _ask(self, *fds: int) -> tuple[int, int]:
         assert self._control is not None

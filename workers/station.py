@@ -179,6 +179,9 @@ class Station:
             if self._desk.acquire(blocking=False):
                 try:
                     self.work()
+                except Exception:
+                    # Jobs must start without any bell, so this thread outlives whatever goes wrong once.
+                    log.exception("looking for work failed")
                 finally:
                     self._desk.release()
             wait = self._duty.settings.poll_seconds * random.uniform(0.8, 1.0)

@@ -17,15 +17,16 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias, final
 
 from services.artifacts import ArtifactStore
-from services.errors import DataError, Invalid, LeaseLost, NotFound, TrainyardError
+from services.errors import DataError, Invalid, LeaseLost, NotFound, StorageFull, TrainyardError
 from services.jobs import Artifact, Checkpoint, JobState, Reason
 from services.lease import Lease
 from services.uploads.folder import UploadFolder
 from services.uploads.library import for_trainer
 from services.uploads.store import UploadStore
-from workers.ledger import Ledger, Pace
+from workers.ledger import Ledger, Pace, insist
 from workers.protocol import (
     EXIT_DEVICE_LOST,
+    EXIT_UNREADABLE,
     CheckpointWritten,
     Data,
     Diagnostic,
@@ -95,6 +96,7 @@ class Supervision:
         self._lines: Lines | None = Lines()
         self._ended_streams: set[int] = set()
         self._ending: Ending | None = None
+        self._resumed = lease.resume_from
         self._kill_at = float("inf")
         limit = lease.job.max_runtime
         self._runtime_ends = float("inf") if limit is None else time.monotonic() + limit - lease.job.ran_seconds
@@ -170,6 +172,8 @@ class Supervision:
                 self._ledger.checkpoint(said)
             case Done():
                 self._close_with(partial(self._succeed, said, self._artifacts(said)))
+            case Failed(reason="storage_full"):
+                self._close_with(partial(self._lease.await_space, said.message))
             case Failed():
                 self._close_with(partial(self._fail, Reason(said.reason), said.message, said.metrics))
 
@@ -241,6 +245,10 @@ class Supervision:
             return self._requeue("The trainer's parent process died.", False)
         if status == EXIT_DEVICE_LOST:
             return self._requeue("The device failed.", False)
+        if status == EXIT_UNREADABLE:
+            if self._lease.resume_from is self._resumed:
+                give_up_checkpoint(self._lease, "cannot be used by this version of Trainyard")
+            return self._requeue("The checkpoint could not be used.", False, 0.0)
         return self._requeue(f"The trainer died: {how(status)}.", True)
 
     def _about(self) -> dict[str, Any]:
@@ -258,9 +266,19 @@ def sound_checkpoint(lease: Lease, store: ArtifactStore) -> Checkpoint | None:
     """The newest checkpoint whose bytes are as recorded; a damaged one is given up for the one before it."""
     found = lease.resume_from
     while found and not store.verify(Artifact("checkpoint", found.path, found.sha256, found.size)):
-        damage = f"The checkpoint of step {found.step} is damaged; going back to the one before it."
-        lease.record([("log", {"level": "warning", "text": damage})])
-        found = lease.give_up_checkpoint()
+        found = give_up_checkpoint(lease, "is damaged")
+    return found
+
+
+def give_up_checkpoint(lease: Lease, why: str) -> Checkpoint | None:
+    """Go back from the newest checkpoint to the one before it, or to the beginning, and say so in the job's log."""
+    given_up = lease.resume_from
+    if given_up is None:
+        return None
+    found = lease.give_up_checkpoint()
+    to = f"going back to that of step {found.step}" if found else "there is none before it: starting from the beginning"
+    text = f"The checkpoint of step {given_up.step} {why}; {to}."
+    lease.record([("log", {"level": "warning", "text": text})])
     return found
 
 
@@ -277,6 +295,13 @@ def supervise(
 ) -> str:
     """Run one attempt from its claim to its end; returns the job's new state, or `lease_lost`."""
     job = lease.job
+
+    def give_back(error: Exception) -> str:
+        log.exception("no trainer could be started", extra={"job": job.id})
+        cause = f"No trainer could be started: {error}"
+        full = isinstance(error, StorageFull)
+        return insist(lambda: lease.await_space(cause) if full else lease.requeue(cause, False), pace)
+
     try:
         resume = sound_checkpoint(lease, store)
         request = {
@@ -297,6 +322,5 @@ def supervise(
         lease.fail(Reason.DATA_ERROR, f"{error.message} It was deleted after the job was posted.")
         return JobState.FAILED
     except (OSError, TrainyardError) as error:
-        log.exception("no trainer could be started", extra={"job": job.id})
-        return lease.requeue(f"No trainer could be started: {error}", False)
+        return give_back(error)
     return Supervision(lease, trainer, store, draining, pace).run()

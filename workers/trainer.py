@@ -24,13 +24,14 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final, TextIO, TypeAlias, final
 
 from services.errors import TrainyardError
-from workers.protocol import EXIT_DRAINED, EXIT_OK, encode
+from workers.protocol import EXIT_DRAINED, EXIT_OK, EXIT_UNREADABLE, encode
 
 Sayable: TypeAlias = dict[str, Any]
 Engine: TypeAlias = Callable[..., Iterator[Sayable]]
 
 ENGINE: Final = "services.training_job:run"
 PROGRESS_EVERY: Final = 0.1
+NICENESS: Final = 10
 #: The reason of failure for an exception's code; what is not here is our own fault.
 REASONS: Final = {
     "data_error": "data_error",
@@ -127,6 +128,8 @@ def train(request: Sayable, engine: Engine, mouth: Mouth, commands: Commands) ->
         return _relay(messages, mouth, commands)
     except Exception as error:
         traceback.print_exc()
+        if getattr(error, "code", None) == "checkpoint_unreadable":
+            return EXIT_UNREADABLE
         mouth.say({"type": "failed", "reason": reason_of(error), "message": describe(error)})
         return EXIT_OK
 
@@ -147,7 +150,7 @@ def reason_of(error: BaseException) -> str:
     """The reason of failure that an exception stands for."""
     if isinstance(error, MemoryError):
         return "out_of_memory"
-    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
         return "storage_full"
     code = error.code if isinstance(error, TrainyardError) else "internal_error"
     return REASONS.get(code, "internal_error")
@@ -205,6 +208,7 @@ def _settle_in(stdin: int, protocol: int, log: int) -> None:
     sys.stdout, sys.stderr = _text(1), _text(2)
     faulthandler.enable()
     _offer_to_the_oom_killer()
+    _give_way()
 
 
 def _text(fd: int) -> TextIO:
@@ -215,6 +219,17 @@ def _offer_to_the_oom_killer() -> None:
     """When memory runs out, the trainer goes: its supervisor tells the story and the job comes back."""
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("500")
+
+
+def _give_way() -> None:
+    """Training uses whatever processor time is left: answers, heartbeats and checkpoints come first.
+
+    Where the kernel groups processes by session, niceness counts inside the group only, so the group is told too.
+    """
+    with contextlib.suppress(OSError):
+        os.nice(NICENESS - os.nice(0))
+    with contextlib.suppress(OSError):
+        Path("/proc/self/autogroup").write_text(str(NICENESS))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

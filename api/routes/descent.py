@@ -75,7 +75,7 @@ async def _queued(response: Response, record: Record, caller: Key, make: Any, *a
     if created:
         record.bells.wake()
     response.headers["Location"] = f"/v1/jobs/{job.id}"
-    return await run_in_threadpool(_full, record, job)
+    return await run_in_threadpool(_full, record, job.tenant, job.id)
 
 
 def _retry(

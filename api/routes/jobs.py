@@ -6,13 +6,13 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from api.bodies import body_sha, read_mapping
-from api.deps import Canceller, JobId, Opened, OwnJob, Reader, Record, Submitter
+from api.deps import Canceller, JobId, Opened, Reader, Record, Submitter
 from api.openapi import problems, spec_body
 from api.schemas import EstimateOut, JobOut, JobPage, JobRow, PlanOut, QueueOut
 from services.agents.review import AgentPreflight
 from services.agents.spec import AnyJobSpec
 from services.estimate import estimate
-from services.jobs import Job, JobState
+from services.jobs import JobState
 from services.keys import Key
 from services.preflight import Preflight
 from services.spec import check_job, parse_job
@@ -34,7 +34,7 @@ COMPARED = 50
 
 
 @router.post("/validate", openapi_extra=spec_body(), responses=problems(413, 415, 422))
-def validate_job(data: Data, caller: Submitter, record: Opened) -> PlanOut:
+def validate_job(caller: Submitter, data: Data, record: Opened) -> PlanOut:
     """Say what a spec would do, on the same path as submitting it; nothing is queued."""
     wanted, plan = _checked(record, caller, data)
     device = wanted.resources.device
@@ -61,25 +61,26 @@ def validate_job(data: Data, caller: Submitter, record: Opened) -> PlanOut:
 async def submit_job(
     request: Request,
     response: Response,
-    data: Data,
     caller: Submitter,
+    data: Data,
     record: Opened,
     idempotency_key: IdempotencyKey = None,
 ) -> JobOut:
     """Queue a job. It trains when a worker is free: a full cluster queues, it does not refuse."""
     sha = body_sha(await request.body())
-    job, created = await run_in_threadpool(_submit, record, caller, data, idempotency_key, sha)
-    if created:
-        record.bells.wake()
+    job = await run_in_threadpool(_submit, record, caller, data, idempotency_key, sha)
     response.headers["Location"] = f"/v1/jobs/{job.id}"
-    return await run_in_threadpool(_full, record, job)
+    return job
 
 
-def _submit(record: Record, caller: Key, data: dict[str, Any], key: str | None, sha: str) -> tuple[Job, bool]:
+def _submit(record: Record, caller: Key, data: dict[str, Any], key: str | None, sha: str) -> JobOut:
     wanted, plan = _checked(record, caller, data)
-    return record.jobs.submit(
+    job, created = record.jobs.submit(
         caller.tenant, wanted.model_dump(mode="json"), plan.outline, idempotency_key=key, body_sha=sha
     )
+    if created:
+        record.bells.wake()
+    return _full(record, job.tenant, job.id)
 
 
 def _checked(record: Record, caller: Key, data: dict[str, Any]) -> tuple[AnyJobSpec, Preflight | AgentPreflight]:
@@ -100,28 +101,28 @@ def list_jobs(
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> JobPage:
     """Your jobs, newest first."""
-    page = record.jobs.find(caller.tenant, state=state, label=label, cursor=cursor, limit=limit)
+    page = record.jobs.heads(caller.tenant, state=state, label=label, cursor=cursor, limit=limit)
     if page.next_cursor:
         response.headers["Link"] = f'<{request.url.include_query_params(cursor=page.next_cursor)}>; rel="next"'
-    return JobPage(items=[JobRow.of(job) for job in page.items], next_cursor=page.next_cursor)
+    return JobPage(items=[JobRow.model_validate(head) for head in page.items], next_cursor=page.next_cursor)
 
 
 @router.get("/{id}", responses=problems(404))
-def show_job(job: OwnJob, record: Opened) -> JobOut:
+async def show_job(id: JobId, caller: Reader, record: Opened) -> JobOut:
     """One job with its spec, plan, progress, place in the queue, attempts and result."""
-    return _full(record, job)
+    return await run_in_threadpool(_full, record, caller.tenant, id)
 
 
 @router.post("/{id}/cancel", status_code=202, responses=problems(404, 409))
 def cancel_job(id: JobId, caller: Canceller, record: Opened) -> JobOut:
     """Discard a job: a queued one at once, a running one as soon as its worker hears of it."""
-    return _full(record, record.jobs.request_cancel(caller.tenant, id))
+    return _full(record, caller.tenant, record.jobs.request_cancel(caller.tenant, id).id)
 
 
 @router.post("/{id}/stop", status_code=202, responses=problems(404, 409))
 def stop_job(id: JobId, caller: Canceller, record: Opened) -> JobOut:
     """Let a running job finish now and keep its model."""
-    return _full(record, record.jobs.request_stop(caller.tenant, id))
+    return _full(record, caller.tenant, record.jobs.request_stop(caller.tenant, id).id)
 
 
 @router.delete("/{id}", status_code=204, responses=problems(404, 409))
@@ -131,8 +132,6 @@ def delete_job(id: JobId, caller: Canceller, record: Opened) -> None:
     record.artifacts.remove(caller.tenant, id)
 
 
-def _full(record: Record, job: Job) -> JobOut:
-    jobs, tenant = record.jobs, job.tenant
-    number = jobs.last_event_number()
-    job = jobs.get(tenant, job.id)
-    return JobOut.full(job, number, jobs.queue_of(job), jobs.attempts(tenant, job.id), jobs.artifacts(tenant, job.id))
+def _full(record: Record, tenant: str, id: str) -> JobOut:
+    view = record.jobs.view(tenant, id)
+    return JobOut.full(view.job, view.event_number, view.place, view.attempts, view.artifacts)

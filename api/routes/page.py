@@ -1,5 +1,8 @@
 """The page: one HTML file, its script and style; signing in and out; and the API's own documentation, all offline."""
 
+import base64
+import hashlib
+import re
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeAlias
 
@@ -9,7 +12,7 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.responses import FileResponse, RedirectResponse, Response
 
 from api.bodies import parsed, read_mapping
-from api.deps import Opened, cookie_name, same_origin
+from api.deps import Opened, cookie_name, log_in, same_origin
 from api.openapi import TITLE
 from api.schemas import SignIn
 from services.errors import Unauthorized
@@ -19,6 +22,11 @@ POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; media-src 'self'; connect-src 'self'; "
     "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 )
+DOCUMENTATION: Final = (
+    "default-src 'none'; script-src 'self'{hashes}; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+    "font-src 'self' data:; connect-src 'self'; worker-src blob:; frame-ancestors 'none'; base-uri 'none'"
+)
+"""Of the two pages that others have written: scripts of ours, and inline ones by their hash."""
 MONTH: Final = 30 * 24 * 3600
 """Seconds that a browser stays signed in."""
 
@@ -34,7 +42,7 @@ def show_page(request: Request, record: Opened, token: Token = None) -> Response
     if token is None:
         return page()
     try:
-        record.keys.verify(token)
+        log_in(request, record, token)
     except Unauthorized:
         return page(401)
     return signed_in(request, RedirectResponse("/", 303), token)
@@ -45,7 +53,7 @@ def sign_in(request: Request, data: Data, record: Opened) -> Response:
     """Keep a key as a cookie that scripts cannot read."""
     same_origin(request)
     token = parsed(SignIn, data).token
-    record.keys.verify(token)
+    log_in(request, record, token)
     return signed_in(request, Response(status_code=204), token)
 
 
@@ -74,12 +82,14 @@ def show_openapi(request: Request) -> JSONResponse:
 def show_swagger() -> HTMLResponse:
     """The documentation to click through."""
     files = "/static-offline-docs"
-    return get_swagger_ui_html(
-        openapi_url="/openapi.json",
-        title=TITLE,
-        swagger_js_url=f"{files}/swagger-ui-bundle.js",
-        swagger_css_url=f"{files}/swagger-ui.css",
-        swagger_favicon_url="/favicon.ico",
+    return documentation(
+        get_swagger_ui_html(
+            openapi_url="/openapi.json",
+            title=TITLE,
+            swagger_js_url=f"{files}/swagger-ui-bundle.js",
+            swagger_css_url=f"{files}/swagger-ui.css",
+            swagger_favicon_url="/favicon.ico",
+        )
     )
 
 
@@ -87,13 +97,24 @@ def show_swagger() -> HTMLResponse:
 def show_redoc() -> HTMLResponse:
     """The documentation to read."""
     url = "/static-offline-docs/redoc.standalone.js"
-    return get_redoc_html(
-        openapi_url="/openapi.json",
-        title=TITLE,
-        redoc_js_url=url,
-        redoc_favicon_url="/favicon.ico",
-        with_google_fonts=False,
+    return documentation(
+        get_redoc_html(
+            openapi_url="/openapi.json",
+            title=TITLE,
+            redoc_js_url=url,
+            redoc_favicon_url="/favicon.ico",
+            with_google_fonts=False,
+        )
     )
+
+
+def documentation(answer: HTMLResponse) -> HTMLResponse:
+    """A page of documentation with its policy."""
+    scripts = re.findall(rb"<script>(.*?)</script>", bytes(answer.body), re.DOTALL)
+    digests = [base64.b64encode(hashlib.sha256(script).digest()).decode() for script in scripts]
+    hashes = "".join(f" 'sha256-{digest}'" for digest in digests)
+    answer.headers["Content-Security-Policy"] = DOCUMENTATION.format(hashes=hashes)
+    return answer
 
 
 def page(status: int = 200) -> Response:

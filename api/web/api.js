@@ -30,6 +30,7 @@ export const queue = () => ask("/v1/queue");
 export const job = (id) => ask(`/v1/jobs/${id}`);
 export const act = (id, verb) => post(`/v1/jobs/${id}/${verb}`);
 export const metrics = (id) => ask(`/v1/jobs/${id}/metrics?max_points=800`);
+export const diagnostics = (id) => ask(`/v1/jobs/${id}/diagnostics`);
 export const logs = (id) => ask(`/v1/jobs/${id}/logs?limit=2000`);
 
 export function jobs(state, cursor) {

@@ -2,6 +2,7 @@
 
 import * as api from "./api.js";
 import { Chart } from "./chart.js";
+import { Doctor } from "./doctor.js";
 import { picture, report } from "./report.js";
 import { el, over, short, span, track, words } from "./words.js";
 
@@ -14,20 +15,22 @@ export class Detail {
     this.result = el("div", { class: "panel", hidden: true });
     this.report = el("div", { class: "reports", hidden: true });
     this.picture = el("div", { class: "reports", hidden: true });
+    this.doctor = new Doctor();
     this.chartBox = el("div", { class: "charts" });
     this.logText = el("pre", { class: "log", role: "log", tabindex: "0", "aria-label": "Log" });
     this.log = el("section", { class: "panel", hidden: true }, el("h3", {}, "Log"), this.logText);
     const back = el("a", { class: "button back", href: "#/" }, "All jobs");
-    node.replaceChildren(back, this.head, this.result, this.report, this.chartBox, this.picture, this.log);
+    node.replaceChildren(back, this.head, this.result, this.doctor.node, this.report, this.chartBox, this.picture, this.log);
   }
 
   async start() {
     await this.refresh();
     const after = this.job.event_number;
-    const [points, lines] = await Promise.all([api.metrics(this.id), api.logs(this.id)]);
+    const [points, lines, found] = await Promise.all([api.metrics(this.id), api.logs(this.id), api.diagnostics(this.id)]);
     if (!this.open) return;
     for (const p of points.items) this.learn(p.name, p.step, p.value);
     for (const line of lines.items) this.say(line.level, line.text);
+    for (const finding of found.items) this.doctor.learn(finding);
     this.draw();
     if (!over(this.job)) this.source = api.watch(this.id, after, (event) => this.hear(event));
     this.tick();
@@ -61,6 +64,8 @@ export class Detail {
       this.draw();
     } else if (event.kind === "log") {
       this.say(event.data.level, event.data.text);
+    } else if (event.kind === "diagnostic") {
+      this.doctor.learn(event.data);
     } else if (event.kind === "state") {
       if (["succeeded", "failed", "cancelled"].includes(event.data.state)) this.source.close();
       this.refresh().catch(() => {});

@@ -22,6 +22,7 @@ from services.agents.world import JUDGE, TEST
 from services.artifacts import ArtifactStore
 from services.export.safetensors import digest, pack, unpack
 from services.job_spec import OPTIMIZERS, SCHEDULE_FAMILY
+from services.keeping import readable, unless_full, when_there_is_space
 from services.plan import Clipping
 from services.train import Diverged
 
@@ -87,10 +88,11 @@ class _Workshop:
     def begin(self, resume: Path | None) -> None:
         """From the beginning, or from a checkpoint."""
         if resume is not None:
-            arrays, about = unpack(resume)
-            self.learner.restore(within(arrays, "learner/"), about["learner"])
-            self.best = within(arrays, "best/") or None
-            self.best_value, self.best_step, self.last = about["best_value"], about["best_step"], about["last"]
+            with readable():
+                arrays, about = unpack(resume)
+                self.learner.restore(within(arrays, "learner/"), about["learner"])
+                self.best = within(arrays, "best/") or None
+                self.best_value, self.best_step, self.last = about["best_value"], about["best_step"], about["last"]
         self.first = self.learner.step
 
     def summary(self) -> str:
@@ -115,7 +117,7 @@ class _Workshop:
             eta = {"eta_seconds": round(done * (total - learner.step), 3)}
             yield {"type": "progress", "step": learner.step, "total_steps": total} | eta
             if wanted() or time.monotonic() - saved >= self.job.reliability.checkpoint_every:
-                yield self.checkpoint()
+                yield unless_full(self.checkpoint)
                 saved = time.monotonic()
             if stop():
                 self.reason = "stopped_by_user"
@@ -184,13 +186,14 @@ class _Workshop:
         }
         if self.job.baseline:
             result["baseline"] = _random(judge)
-        artifacts = [self.file(MODEL_FILE, pack(weights, self.about(card)))]
+        files = {MODEL_FILE: pack(weights, self.about(card))}
         try:
             one = Answers(self.blueprint, self.backend, 1, learner.network.plan.w)
-            artifacts.append(self.file(EPISODE, episode_gif(card, self.job.training.seed, one)))
+            files[EPISODE] = episode_gif(card, self.job.training.seed, one)
         except (ImportError, OSError, RuntimeError) as error:
             text = f"no picture of an episode could be drawn on this machine: {error}"
             yield {"type": "log", "level": "warning", "text": text}
+        artifacts = yield from when_there_is_space(lambda: [self.file(name, data) for name, data in files.items()])
         yield {"type": "done", "reason": self.reason, "result": result, "artifacts": artifacts, "metrics": self.pending}
 
     def file(self, name: str, data: bytes) -> Message:

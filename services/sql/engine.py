@@ -5,49 +5,58 @@ reads first and writes later fails at once when another one wrote in between, wh
 """
 
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from services.errors import Invalid, Mistake, StorageFull, TrainyardError, Unavailable
+from services.errors import DatabaseNewer, Invalid, Mistake, StorageFull, TrainyardError, Unavailable
 
 if TYPE_CHECKING:
     from alembic.config import Config
 
 BUSY_SECONDS: Final = 30
+_TURNS: Final[WeakKeyDictionary[Engine, tuple[threading.Lock, int]]] = WeakKeyDictionary()
 _BUSY_PAUSE: Final = 0.01
 _PRIMARY_CODE: Final = 0xFF  # the low byte of an extended SQLite error code
 _WRITES: Final = "trainyard_writes"
 _MIGRATION_LOCK: Final = 7_239_015_512
+#: PostgreSQL for a while takes no writes, or has ended an idle transaction: psycopg calls both an internal error.
+_PASSING: Final = frozenset({"25006", "25P03"})
+#: A server that is gone without a word is noticed within half a minute.
+_POSTGRES_LINE: Final = {"connect_timeout": 5, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
 _POSTGRES_LIMITS: Final = "-c lock_timeout=5s -c statement_timeout=30s -c idle_in_transaction_session_timeout=10s"
 
 
-def open_engine(url: str) -> Engine:
+def open_engine(url: str, *, busy_seconds: int = BUSY_SECONDS) -> Engine:
     """An engine for `sqlite:///file` or `postgresql://…`; opens no connection yet.
 
-    Never carry an engine over a fork: open one per process.
+    On SQLite a writer waits `busy_seconds` for its turn; PostgreSQL has limits of its own. Never carry an engine over a
+    fork: open one per process.
     """
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
-        return _open_sqlite(url)
+        return _open_sqlite(url, busy_seconds)
     if parsed.get_backend_name() in ("postgresql", "postgres"):
         return _open_postgresql(parsed.set(drivername="postgresql+psycopg").render_as_string(hide_password=False))
     known = "sqlite:///file.db or postgresql://user@host/name"
     raise Invalid([Mistake("database_url", "unknown_database", f"{parsed.drivername!r} is not supported", known)])
 
 
-def _open_sqlite(url: str) -> Engine:
+def _open_sqlite(url: str, busy_seconds: int) -> Engine:
     file = make_url(url).database
     if not file or file == ":memory:":
         raise Invalid([Mistake("database_url", "needs_file", "SQLite needs a file: processes share it", None)])
     Path(file).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS}, pool_size=8, max_overflow=56)
+    engine = create_engine(url, connect_args={"timeout": busy_seconds}, pool_size=16, max_overflow=48)
+    _TURNS[engine] = threading.Lock(), busy_seconds
     event.listen(engine, "connect", _tune_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
@@ -56,7 +65,6 @@ def _open_sqlite(url: str) -> Engine:
 def _tune_sqlite(raw: sqlite3.Connection, _record: object) -> None:
     """Take transactions into our own hands, then make commits durable."""
     raw.isolation_level = None
-    raw.execute("PRAGMA busy_timeout = 30000")
     if not raw.execute("PRAGMA page_count").fetchone()[0]:
         # Only a new file takes it: then pages of deleted rows can be given back (see `services.upkeep`).
         raw.execute("PRAGMA auto_vacuum = INCREMENTAL")
@@ -90,18 +98,36 @@ def _begin_sqlite(connection: Connection) -> None:
 
 def _open_postgresql(url: str) -> Engine:
     return create_engine(
-        url, connect_args={"options": _POSTGRES_LIMITS, "connect_timeout": 5}, pool_size=8, max_overflow=56,
-        pool_pre_ping=True,
+        url, connect_args={"options": _POSTGRES_LIMITS, "tcp_user_timeout": 30_000, **_POSTGRES_LINE},
+        pool_size=8, max_overflow=56, pool_pre_ping=True,
     )  # fmt: skip
 
 
 @contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
     """One writing transaction: committed at the end, rolled back by any exception."""
-    with _translated(), engine.connect() as plain:
+    with _translated(), _turn(engine), engine.connect() as plain:
         connection = plain.execution_options(**{_WRITES: True})
         with connection.begin():
             yield connection
+
+
+@contextmanager
+def _turn(engine: Engine) -> Iterator[None]:
+    """Threads of one process write to SQLite one after the other, without a pause between.
+
+    SQLite itself would have them sleep up to a tenth of a second and look again; that is left for other processes.
+    """
+    if engine not in _TURNS:
+        yield
+        return
+    lock, patience = _TURNS[engine]
+    if not lock.acquire(timeout=patience):
+        raise Unavailable
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextmanager
@@ -121,7 +147,7 @@ def _translated() -> Iterator[None]:
     except (OperationalError, PoolTimeout) as problem:
         raise _outside(problem) from problem
     except DBAPIError as problem:
-        if problem.connection_invalidated:
+        if problem.connection_invalidated or getattr(problem.orig, "sqlstate", None) in _PASSING:
             raise Unavailable from problem
         raise
 
@@ -150,8 +176,23 @@ def migrate(engine: Engine) -> None:
     with writing(engine) as connection:
         if connection.dialect.name == "postgresql":
             _wait_for_turn(connection)
+        _refuse_newer(connection, config)
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+
+
+def _refuse_newer(connection: Connection, config: "Config") -> None:
+    """DatabaseNewer when a revision is in force that this program does not know."""
+    from alembic.migration import MigrationContext
+    from alembic.script import ScriptDirectory
+
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    if unknown := set(MigrationContext.configure(connection).get_current_heads()) - known:
+        raise DatabaseNewer(
+            f"The database has the schema {', '.join(sorted(unknown))}, which a newer Trainyard made; this one knows"
+            f" {max(known)}.",
+            hint="Start the newer version, or restore the backup that was made before it.",
+        )
 
 
 def _wait_for_turn(connection: Connection) -> None:

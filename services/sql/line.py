@@ -1,13 +1,14 @@
 """The line of queued jobs: who is next, where a job stands, and which doorbells are due."""
 
 from collections.abc import Collection, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, Select, and_, func, or_, select, update
+from sqlalchemy import Connection, RowMapping, Select, and_, func, or_, select, update
 
 from services.sql.rows import device_kind
 from services.sql.schema import jobs, outbox, workers
+from services.sql.transitions import LAST_BACKOFF, due
 from services.sql.types import utc_now
 from services.sql.values import Job, JobState, QueuePlace
 
@@ -17,15 +18,10 @@ ALIVE_SECONDS: Final = 60.0
 _ORDER: Final = (jobs.c.priority.desc(), jobs.c.id)
 
 
-def _due(now: datetime) -> ColumnElement[bool]:
-    """Queued, and not waiting for a back-off to pass."""
-    return and_(jobs.c.state == JobState.QUEUED, jobs.c.not_before <= now)
-
-
 def next_in_line(connection: Connection, devices: Collection[str], max_running: int) -> RowMapping | None:
     """The best queued job for these devices, its row locked; rows locked by other claims are passed over."""
     kinds = {device_kind(device) for device in devices} | {"auto"}
-    line: Select[Any] = select(jobs).where(_due(utc_now()), jobs.c.device.in_(sorted(kinds)))
+    line: Select[Any] = select(jobs).where(due(utc_now()), jobs.c.device.in_(sorted(kinds)))
     if max_running:
         line = line.where(jobs.c.tenant.not_in(_busy_tenants(max_running)))
     best = line.order_by(*_ORDER).limit(1).with_for_update(skip_locked=True)
@@ -50,7 +46,7 @@ def place_of(connection: Connection, job: Job) -> QueuePlace:
 def _waiting_for(connection: Connection, job: Job) -> str:
     """What stands between a queued job and its start, in a user's words."""
     wait = (job.not_before - utc_now()).total_seconds()
-    if wait > 0:
+    if 0 < wait <= LAST_BACKOFF and job.attempt:
         return f"its next try in {wait:.0f} s"
     alive = select(workers.c.device).where(workers.c.seen_at >= utc_now() - timedelta(seconds=ALIVE_SECONDS))
     kinds = {device_kind(device["kind"]) for device in connection.execute(alive).scalars()}
@@ -64,7 +60,9 @@ def _waiting_for(connection: Connection, job: Job) -> str:
 def due_bells(connection: Connection, limit: int) -> list[str]:
     """Jobs whose doorbell should ring now, most urgent first."""
     now = utc_now()
-    bells = select(jobs.c.id).join(outbox, outbox.c.job == jobs.c.id).where(_due(now), outbox.c.due_at <= now)
+    # As in `due`: a bell later than any rule allows was hung by a wrong clock.
+    soon = or_(outbox.c.due_at <= now, outbox.c.due_at > now + timedelta(seconds=LAST_BACKOFF))
+    bells = select(jobs.c.id).join(outbox, outbox.c.job == jobs.c.id).where(due(now), soon)
     return list(connection.execute(bells.order_by(*_ORDER).limit(limit)).scalars())
 
 
@@ -74,5 +72,5 @@ def postpone_bells(connection: Connection, ids: Sequence[str]) -> None:
     now = utc_now()
     for row in connection.execute(rings.with_for_update()).all():
         pause = min(FIRST_RING * 2 ** min(row.rings, 8), LAST_RING)
-        due = {"rings": row.rings + 1, "due_at": now + timedelta(seconds=pause)}
-        connection.execute(update(outbox).where(outbox.c.job == row.job).values(due))
+        later = {"rings": row.rings + 1, "due_at": now + timedelta(seconds=pause)}
+        connection.execute(update(outbox).where(outbox.c.job == row.job).values(later))

@@ -48,6 +48,7 @@ jobs: Final = Table(
     Column("stop_requested", Boolean, nullable=False, server_default=false()),
     Column("no_progress", Integer, nullable=False, server_default="0"),
     Column("lost", Integer, nullable=False, server_default="0"),
+    Column("storage_waits", Integer, nullable=False, server_default="0"),
     Column("progress", Double, nullable=False, server_default="0"),
     Column("step", Whole, nullable=False, server_default="0"),
     Column("total_steps", Whole),
@@ -71,7 +72,9 @@ jobs: Final = Table(
     CheckConstraint("state <> 'succeeded' OR result IS NOT NULL", name="success_has_result"),
     Index("jobs_by_tenant", "tenant", "id"),
     Index("jobs_by_parent", "parent_id"),
-    Index("jobs_in_line", "state", text("priority DESC"), "id"),
+    Index("jobs_by_state", "tenant", "state", "id"),
+    # Claims, places and counts are answered from the index alone: rows hold specs and plans and are wide.
+    Index("jobs_in_line", "state", text("priority DESC"), "id", "not_before", "device", "tenant"),
 )
 
 labels: Final = Table(
@@ -109,6 +112,20 @@ events: Final = Table(
     Column("data", JsonText, nullable=False),
     Column("at", Moment, nullable=False),
     Index("events_by_job", "job", "number"),
+    Index(
+        "metric_events",
+        "job",
+        "step",
+        sqlite_where=text("kind = 'metric'"),
+        postgresql_where=text("kind = 'metric'"),
+    ),
+    Index(
+        "log_events",
+        "job",
+        "number",
+        sqlite_where=text("kind = 'log'"),
+        postgresql_where=text("kind = 'log'"),
+    ),
     Index(
         "one_terminal",
         "job",
@@ -287,4 +304,23 @@ trials: Final = Table(
     Column("outcome", JsonText),
     Index("one_trial_per_key", "study", "key", unique=True),
     Index("one_trial_per_job", "job", unique=True),
+)
+
+audit: Final = Table(
+    "audit",
+    METADATA,
+    Column("number", Whole, primary_key=True, autoincrement=True),
+    Column("at", Moment, nullable=False),
+    Column("key", Text),
+    Column("tenant", Text),
+    Column("action", Text, nullable=False),
+    Column("object", Text),
+    Column("outcome", Text, nullable=False),
+    Column("status", Integer, nullable=False),
+    Column("request_id", Text, nullable=False),
+    Column("address", Text, nullable=False),
+    Column("skipped", Integer, nullable=False, server_default="0"),
+    Index("audit_by_outcome", "outcome", "number"),
+    Index("audit_by_time", "at"),
+    sqlite_autoincrement=True,
 )

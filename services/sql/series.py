@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from sqlalchemy import Connection, RowMapping, and_, insert, select
+from sqlalchemy import Connection, RowMapping, and_, insert, literal, select
 
 from services.sql.engine import insert_many
 from services.sql.schema import events, metrics
@@ -56,22 +56,24 @@ def _alarm(connection: Connection, job: str, attempt: int, key: tuple[int, str],
 def read(connection: Connection, job: RowMapping, names: Sequence[str] | None, since: int | None) -> list[MetricPoint]:
     """Committed rows, then the current attempt's metric events past the checkpoint; by step, then name."""
     points = {(point.step, point.name): point for point in _live(connection, job, since)}
-    points |= {(point.step, point.name): point for point in _rows(connection, job["id"], since)}
+    points |= {(point.step, point.name): point for point in _rows(connection, job["id"], names, since)}
     wanted = points.values() if names is None else [p for p in points.values() if p.name in names]
     return sorted(wanted, key=lambda point: (point.step, point.name))
 
 
-def _rows(connection: Connection, job: str, since: int | None) -> Iterable[MetricPoint]:
+def _rows(connection: Connection, job: str, names: Sequence[str] | None, since: int | None) -> Iterable[MetricPoint]:
     where = metrics.c.job == job if since is None else and_(metrics.c.job == job, metrics.c.step >= since)
+    where = where if names is None else and_(where, metrics.c.name.in_(names))
     table = select(metrics.c.step, metrics.c.name, metrics.c.value, metrics.c.attempt, metrics.c.at).where(where)
     return (MetricPoint(*row) for row in connection.execute(table))
 
 
 def _live(connection: Connection, job: RowMapping, since: int | None) -> Iterable[MetricPoint]:
     past = max(-1 if job["checkpoint_step"] is None else job["checkpoint_step"], (since or 0) - 1)
+    # Written out, not bound: only so can a database use the index of events of this kind.
     tail = select(events).where(
         events.c.job == job["id"],
-        events.c.kind == "metric",
+        events.c.kind == literal("metric", literal_execute=True),
         events.c.attempt == job["attempt"],
         events.c.step > past,
     )
@@ -98,7 +100,7 @@ def digest(connection: Connection, job: str) -> tuple[int, str]:
 
 def committed(connection: Connection, job: str) -> dict[tuple[int, str], float]:
     """Every committed value by step and name."""
-    return {(point.step, point.name): point.value for point in _rows(connection, job, None)}
+    return {(point.step, point.name): point.value for point in _rows(connection, job, None, None)}
 
 
 def thin(points: Sequence[MetricPoint], most: int) -> list[MetricPoint]:

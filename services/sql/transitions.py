@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Connection, RowMapping, and_, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, and_, delete, insert, or_, select, update
 
 from services.sql.schema import attempts, events, jobs, outbox
 from services.sql.types import cleaned, utc_now
@@ -19,6 +19,9 @@ LOST_LIMIT: Final = 10
 ATTEMPT_LIMIT: Final = 20
 FIRST_BACKOFF: Final = 10.0
 LAST_BACKOFF: Final = 360.0
+STORAGE_LIMIT: Final = 100
+SPACE_BACKOFF: Final = 30.0
+CLOCK_JUMP: Final = 60.0
 
 
 def hold(
@@ -48,6 +51,18 @@ def ring(connection: Connection, job: str, due_at: datetime) -> None:
     connection.execute(insert(outbox).values(job=job, due_at=due_at, rings=0))
 
 
+def due(now: datetime) -> ColumnElement[bool]:
+    """Queued, and not waiting for a back-off to pass.
+
+    A clock that is wrong hides no job: one that was never tried waits for nothing, and a moment farther ahead than any
+    back-off was written by a clock that is no longer believed.
+    """
+    passed = or_(
+        jobs.c.attempt == 0, jobs.c.not_before <= now, jobs.c.not_before > now + timedelta(seconds=LAST_BACKOFF)
+    )
+    return and_(jobs.c.state == JobState.QUEUED, passed)
+
+
 def start(
     connection: Connection, row: RowMapping, worker: str, device: str, environment: Mapping[str, Any] | None = None
 ) -> RowMapping | None:
@@ -56,8 +71,7 @@ def start(
     free = and_(
         jobs.c.id == row["id"],
         jobs.c.attempt == row["attempt"],
-        jobs.c.state == JobState.QUEUED,
-        jobs.c.not_before <= now,
+        due(now),
         jobs.c.cancel_requested.is_(False),
     )
     change = update(jobs).where(free).values(
@@ -102,14 +116,15 @@ def finish(
     reason: Reason,
     message: str | None = None,
     result: Mapping[str, Any] | None = None,
+    ran: float | None = None,
 ) -> None:
-    """T4, T5, T7, T8, T9: into a terminal state, from the locked `row`."""
+    """T4, T5, T7, T8, T9: into a terminal state, from the locked `row`; `ran` as in `send_back`."""
     message = None if message is None else cleaned(message)
     now = utc_now()
     changes: dict[str, Any] = {
         "state": str(state), "reason": str(reason), "message": message, "owner": None, "finished_at": now,
         "eta_seconds": None, "phase": None, "result": None if result is None else dict(result),
-        "ran_seconds": row["ran_seconds"] + _close_attempt(connection, row, state, message, now),
+        "ran_seconds": row["ran_seconds"] + _close_attempt(connection, row, state, message, ran),
     }  # fmt: skip
     if state is JobState.SUCCEEDED:
         changes["progress"] = 1.0
@@ -119,32 +134,70 @@ def finish(
 
 
 def _close_attempt(
-    connection: Connection, row: RowMapping, outcome: JobState, message: str | None, now: datetime
+    connection: Connection, row: RowMapping, outcome: JobState, message: str | None, ran: float | None
 ) -> float:
     """End the attempt that `row` is running, if any; returns the seconds it ran."""
     if row["state"] != JobState.RUNNING:
         return 0.0
     mine = and_(attempts.c.job == row["id"], attempts.c.number == row["attempt"])
+    now = utc_now()
     connection.execute(update(attempts).where(mine).values(outcome=str(outcome), message=message, finished_at=now))
+    return _ran(connection, row, ran, now)
+
+
+def _ran(connection: Connection, row: RowMapping, measured: float | None, now: datetime) -> float:
+    """Seconds from the start of the running attempt to `now`: by the clock on the wall, unless that has jumped."""
+    mine = and_(attempts.c.job == row["id"], attempts.c.number == row["attempt"])
     started: datetime = connection.execute(select(attempts.c.started_at).where(mine)).scalar_one()
-    return max(0.0, (now - started).total_seconds())
+    wall = (now - started).total_seconds()
+    return max(0.0, wall if measured is None or abs(wall - measured) < CLOCK_JUMP else measured)
 
 
 def send_back(
-    connection: Connection, row: RowMapping, cause: str, *, trainer_died: bool, delay: float | None = None
+    connection: Connection,
+    row: RowMapping,
+    cause: str,
+    *,
+    trainer_died: bool,
+    delay: float | None = None,
+    ran: float | None = None,
 ) -> JobState:
-    """T6, running -> queued; or T7 (given up) or T9 (a cancel was waiting). Returns the new state."""
+    """T6, running -> queued; or T7 (given up) or T9 (a cancel was waiting). Returns the new state.
+
+    `ran` says how many seconds the attempt ran, measured by a clock that does not jump; None: nobody measured it.
+    """
     if row["cancel_requested"]:
-        finish(connection, row, JobState.CANCELLED, Reason.CANCELLED_BY_USER, cause)
-        return JobState.CANCELLED
+        return _cancel(connection, row, cause, ran)
     no_progress, lost = _count(connection, row, trainer_died)
-    given_up = verdict(row["attempt"], no_progress, lost, trainer_died) or _out_of_time(connection, row)
+    tries = row["attempt"] - row["storage_waits"]
+    given_up = verdict(tries, no_progress, lost, trainer_died) or _out_of_time(connection, row, ran)
     if given_up is not None:
-        finish(connection, row, JobState.FAILED, given_up, f"Gave up after attempt {row['attempt']}: {cause}")
-        return JobState.FAILED
+        return _give_up(connection, row, given_up, cause, ran)
     wait = backoff(no_progress + lost) if delay is None else delay
-    _requeue(connection, row, cleaned(cause), utc_now() + timedelta(seconds=wait), no_progress, lost)
+    _requeue(connection, row, cause, wait, ran, no_progress=no_progress, lost=lost)
     return JobState.QUEUED
+
+
+def await_space(connection: Connection, row: RowMapping, cause: str, ran: float | None = None) -> JobState:
+    """T6 because the disk is full, which is no fault of the job: only the waits count, up to STORAGE_LIMIT (T7)."""
+    if row["cancel_requested"]:
+        return _cancel(connection, row, cause, ran)
+    waits = row["storage_waits"] + 1
+    given_up = Reason.STORAGE_FULL if waits >= STORAGE_LIMIT else _out_of_time(connection, row, ran)
+    if given_up is not None:
+        return _give_up(connection, row, given_up, cause, ran)
+    _requeue(connection, row, cause, min(backoff(waits), SPACE_BACKOFF), ran, storage_waits=waits)
+    return JobState.QUEUED
+
+
+def _cancel(connection: Connection, row: RowMapping, cause: str, ran: float | None) -> JobState:
+    finish(connection, row, JobState.CANCELLED, Reason.CANCELLED_BY_USER, cause, ran=ran)
+    return JobState.CANCELLED
+
+
+def _give_up(connection: Connection, row: RowMapping, reason: Reason, cause: str, ran: float | None) -> JobState:
+    finish(connection, row, JobState.FAILED, reason, f"Gave up after attempt {row['attempt']}: {cause}", ran=ran)
+    return JobState.FAILED
 
 
 def _count(connection: Connection, row: RowMapping, trainer_died: bool) -> tuple[int, int]:
@@ -167,14 +220,12 @@ def verdict(attempt: int, no_progress: int, lost: int, trainer_died: bool) -> Re
     return None
 
 
-def _out_of_time(connection: Connection, row: RowMapping) -> Reason | None:
+def _out_of_time(connection: Connection, row: RowMapping, ran: float | None) -> Reason | None:
     """Whether all attempts together have used up the job's running time."""
     if row["max_runtime"] is None:
         return None
-    mine = and_(attempts.c.job == row["id"], attempts.c.number == row["attempt"])
-    started = connection.execute(select(attempts.c.started_at).where(mine)).scalar_one()
-    ran = row["ran_seconds"] + (utc_now() - started).total_seconds()
-    return Reason.MAX_RUNTIME_EXCEEDED if ran >= row["max_runtime"] else None
+    total = row["ran_seconds"] + _ran(connection, row, ran, utc_now())
+    return Reason.MAX_RUNTIME_EXCEEDED if total >= row["max_runtime"] else None
 
 
 def backoff(failures: int) -> float:
@@ -182,8 +233,11 @@ def backoff(failures: int) -> float:
     return float(min(FIRST_BACKOFF * 2 ** max(0, failures - 1), LAST_BACKOFF))
 
 
-def _requeue(connection: Connection, row: RowMapping, cause: str, due: datetime, no_progress: int, lost: int) -> None:
-    """The job falls back to its checkpoint and waits for its turn, with a new doorbell."""
+def _requeue(
+    connection: Connection, row: RowMapping, cause: str, wait: float, ran: float | None, **counters: int
+) -> None:
+    """The job falls back to its checkpoint and waits `wait` seconds for its turn, with a new doorbell."""
+    cause, due_at = cleaned(cause), utc_now() + timedelta(seconds=wait)
     step, total = row["checkpoint_step"] or 0, row["total_steps"]
     connection.execute(
         update(jobs)
@@ -191,16 +245,15 @@ def _requeue(connection: Connection, row: RowMapping, cause: str, due: datetime,
         .values(
             state=str(JobState.QUEUED),
             owner=None,
-            not_before=due,
-            no_progress=no_progress,
-            lost=lost,
+            not_before=due_at,
             phase=None,
             eta_seconds=None,
             step=step,
             progress=step / total if total else 0.0,
             message=cause,
-            ran_seconds=row["ran_seconds"] + _close_attempt(connection, row, JobState.QUEUED, cause, utc_now()),
+            ran_seconds=row["ran_seconds"] + _close_attempt(connection, row, JobState.QUEUED, cause, ran),
+            **counters,
         )
     )
     announce(connection, row["id"], row["attempt"], JobState.QUEUED, message=cause)
-    ring(connection, row["id"], due)
+    ring(connection, row["id"], due_at)

@@ -202,6 +202,18 @@ class QueuePlace:
 
 @final
 @dataclass(frozen=True)
+class JobView:
+    """A job with what belongs to it, read at one moment; what happens later has events above `event_number`."""
+
+    job: Job
+    event_number: int
+    place: QueuePlace
+    attempts: tuple[Attempt, ...]
+    artifacts: tuple[Artifact, ...]
+
+
+@final
+@dataclass(frozen=True)
 class Page(Generic[T]):
     """One page of a listing, newest first; `next_cursor` is None on the last one."""
 

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 import yaml
 
-from api.client import Client, Refused
+from api.client import Client
 from api.serve import Stack
+from api.wire import Refused
 from services import datasets
 from services.errors import DataError
 from services.export.safetensors import digest, unpack

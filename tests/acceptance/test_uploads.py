@@ -14,8 +14,9 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 
-from api.client import Client, Refused
+from api.client import Client
 from api.serve import Stack
+from api.wire import Refused
 from tests.services.uploads_at_hand import flowers
 
 pytestmark = pytest.mark.acceptance

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from fastapi import FastAPI
@@ -41,9 +42,9 @@ def iris(**changes: Any) -> dict[str, Any]:
     return spec | changes
 
 
-def client_of(app: FastAPI, **options: Any) -> TestClient:
-    """A client on this machine that sees 500s as answers."""
-    return TestClient(app, BASE, raise_server_exceptions=False, client=("127.0.0.1", 50000), **options)
+def client_of(app: FastAPI, address: str = "127.0.0.1", **options: Any) -> TestClient:
+    """A client at `address`, by default on this machine, that sees 500s as answers."""
+    return TestClient(app, BASE, raise_server_exceptions=False, client=(address, 50000), **options)
 
 
 @dataclass
@@ -60,12 +61,14 @@ class House:
         """What the routes see."""
         return self.app.state.record
 
-    def key(self, name: str, *scopes: str, tenant: str | None = None) -> TestClient:
+    def key(
+        self, name: str, *scopes: str, tenant: str | None = None, expires: datetime | None = None, **options: Any
+    ) -> TestClient:
         """A client with a new key of these scopes."""
-        key, secret = self.record.keys.create(name, scopes, tenant=tenant)
+        key, secret = self.record.keys.create(name, scopes, expires, tenant=tenant)
         self.secrets[name] = secret
         self.secrets |= {f"{name}.id": key.id, f"{name}.tenant": key.tenant}
-        return self.client(headers={"Authorization": f"Bearer {secret}"})
+        return self.client(headers={"Authorization": f"Bearer {secret}"}, **options)
 
     def client(self, **options: Any) -> TestClient:
         """A client of the one event loop that serves, as all clients of a real server are."""

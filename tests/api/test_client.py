@@ -9,8 +9,9 @@ import httpx2
 import pytest
 from starlette.testclient import TestClient
 
-from api import client as module
-from api.client import Client, Refused, Unreachable
+from api import wire
+from api.client import TRIES, Client
+from api.wire import Refused, Unreachable
 from services.jobs import JobState
 from tests.api.stage import BASE, House, iris
 from tests.services.uploads_at_hand import Here, flowers
@@ -62,7 +63,7 @@ def stream(*events: tuple[int, str, dict[str, Any]], broken: bool = False) -> An
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "FIRST_PAUSE", 0.0)
+    monkeypatch.setattr(wire, "FIRST_PAUSE", 0.0)
 
 
 def test_a_job_is_submitted_as_data_or_as_yaml_text(trainyard: Client) -> None:
@@ -83,6 +84,51 @@ def test_a_post_whose_answer_was_lost_is_sent_again_under_the_same_key(trainyard
     lossy.submit(iris())
     first, second = (request.headers["Idempotency-Key"] for request in asked)
     assert first == second
+
+
+def test_a_post_goes_on_through_a_restart_of_the_server_it_knows(trainyard: Client) -> None:
+    queued = trainyard.submit(iris()).model_dump_json().encode()
+    away = httpx2.Response(503, headers={"Retry-After": "0"})
+    client, asked = scripted(
+        httpx2.ReadError("killed"),
+        httpx2.ConnectError("refused"),
+        lambda _: away,
+        httpx2.RemoteProtocolError("killed again"),
+        lambda _: httpx2.Response(202, content=queued),
+    )
+    client._met = True
+    client.submit(iris())
+    assert len(asked) == 5
+    assert len({request.headers["Idempotency-Key"] for request in asked}) == 1
+
+
+def test_retry_after_is_kept_within_bounds() -> None:
+    asked_for = ["", "0", "2", "3600", "Mon, 23 Nov 2026 10:00:00 GMT"]
+    waited = [wire.waiting_time(httpx2.Response(503, headers={"Retry-After": text})) for text in asked_for]
+    assert waited == [0.0, 0.0, 2.0, wire.LONGEST_PAUSE, 0.0]
+
+
+def test_pauses_grow_and_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "FIRST_PAUSE", 0.2)
+    monkeypatch.setattr("random.uniform", lambda low, high: high)
+    pauses = [wire.pause_of(failures) for failures in range(TRIES)]
+    assert pauses[0] == 0.0
+    assert pauses == sorted(pauses)
+    assert pauses[-1] == wire.LONGEST_PAUSE
+
+
+def test_a_server_that_is_away_for_good_is_given_up_with_its_last_word() -> None:
+    client, asked = scripted(*[lambda _: httpx2.Response(503, text="closed")] * 20)
+    with pytest.raises(Refused) as found:
+        client.get("j")
+    assert (found.value.problem.status, len(asked)) == (503, TRIES)
+
+
+def test_what_must_not_happen_twice_is_not_sent_twice() -> None:
+    client, asked = scripted(*[httpx2.ReadError("gone")] * 2)
+    with pytest.raises(Unreachable):
+        client.cancel("j")
+    assert len(asked) == 1
 
 
 def test_a_refusal_carries_every_mistake(trainyard: Client) -> None:
@@ -156,7 +202,7 @@ def test_a_server_that_stays_away_is_given_up() -> None:
     client, asked = scripted(*[httpx2.ConnectError("refused")] * 20)
     with pytest.raises(Unreachable, match=r"trainyard\.test"):
         list(client.events("j"))
-    assert len(asked) == module.TRIES
+    assert len(asked) == TRIES
 
 
 def test_a_forbidden_stream_is_not_asked_for_twice() -> None:

@@ -134,6 +134,15 @@ def test_a_part_that_keeps_dying_is_given_up(stack: Stack, tmp_path: Path) -> No
         mend_for_ever()
 
 
+def test_a_broker_that_keeps_dying_takes_nothing_else_along(stack: Stack, tmp_path: Path) -> None:
+    child = serve.Child("broker", [sys.executable, "-c", ""], log=tmp_path / "log", env=os.environ)
+    mended = Stack(stack.address, "cpu", [child])
+    for _ in range(2 * serve.RESTARTS):
+        wait_until(lambda: child.exit_code is not None, 5.0)
+        mended.mend()
+    child.stop()
+
+
 def test_signals_are_left_alone_outside_the_main_thread() -> None:
     seen: list[Callable[..., object] | int | None] = []
 

@@ -1,6 +1,7 @@
 """The API starts without the numeric core (only requests for models load it), and ends at once."""
 
 import contextlib
+import gc
 import json
 import socket
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import httpx2
 
+from api.listen import GARBAGE, settle
 from tests.api.stage import iris
 
 HEAVY = ("numba", "llvmlite", "sklearn", "scipy", "pandas", "torch", "cupy")
@@ -79,3 +81,14 @@ def until_it_answers(client: httpx2.Client) -> None:
             return
         time.sleep(0.1)
     raise TimeoutError("the server did not start")
+
+
+def test_what_the_start_has_made_is_never_searched_for_garbage_again() -> None:
+    before = gc.get_threshold()
+    try:
+        settle()
+        assert gc.get_freeze_count() > 10_000
+        assert gc.get_threshold() == GARBAGE
+    finally:
+        gc.unfreeze()
+        gc.set_threshold(*before)

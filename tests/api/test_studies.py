@@ -8,8 +8,9 @@ from xml.etree import ElementTree
 import pytest
 from starlette.testclient import TestClient
 
-from api.client import Client, Refused
+from api.client import Client
 from api.session import FAILED, WRONG
+from api.wire import Refused
 from services.lease import Lease
 from services.studies.advance import advance
 from tests.api.stage import BASE, House, iris

@@ -12,7 +12,7 @@ from types import ModuleType
 import pytest
 
 ROOT = Path(__file__).parents[2]
-VERBS = ["demo", "test", "serve", "lint", "bench", "gpu", "docs", "lock"]
+VERBS = ["demo", "test", "serve", "lint", "audit", "chaos", "bench", "gpu", "docs", "lock"]
 
 
 @pytest.fixture

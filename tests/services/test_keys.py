@@ -1,5 +1,6 @@
 """API keys: shown once, stored hashed, useless when revoked or expired."""
 
+import hmac
 import re
 from datetime import timedelta
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 from sqlalchemy import Engine, select
 
 from services.errors import Invalid, NotFound, Unauthorized
-from services.keys import ADMIN_TENANT, KeyStore
+from services.keys import ADMIN_TENANT, KeyStore, pepper_of
 from services.sql.engine import reading
 from services.sql.schema import api_keys
 from services.sql.types import utc_now
@@ -114,3 +115,39 @@ def test_a_useless_admin_file_is_replaced(keys: KeyStore, tmp_path: Path, how: s
     new = keys.ensure_admin(tmp_path)
     assert new != old
     assert keys.verify(new).allows("admin")
+
+
+def test_the_pepper_is_made_once_and_only_its_owner_reads_it(tmp_path: Path) -> None:
+    pepper = pepper_of(tmp_path / "data")
+    assert len(pepper) == 32
+    assert pepper_of(tmp_path / "data") == pepper
+    assert (tmp_path / "data" / "pepper").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_database_without_its_pepper_opens_nothing(engine: Engine) -> None:
+    _, secret = KeyStore(engine, b"a" * 32).create("laptop", ["read"])
+    KeyStore(engine, b"a" * 32).verify(secret)
+    for other in (b"", b"b" * 32):
+        with pytest.raises(Unauthorized):
+            KeyStore(engine, other).verify(secret)
+
+
+def test_a_key_of_an_older_version_is_stored_anew_when_it_is_used(engine: Engine) -> None:
+    _, secret = KeyStore(engine).create("laptop", ["read"])
+    peppered = KeyStore(engine, b"a" * 32)
+    peppered.verify(secret)
+    with reading(engine) as connection:
+        stored = connection.execute(select(api_keys.c.sha256)).scalar_one()
+    assert stored == hmac.new(b"a" * 32, secret.encode(), "sha256").hexdigest()
+    peppered.verify(secret)
+
+
+def test_revoking_twice_keeps_the_first_moment(keys: KeyStore) -> None:
+    key, _ = keys.create("laptop", ["read"])
+    assert keys.revoke(key.id).revoked_at == keys.revoke(key.id).revoked_at
+
+
+def test_all_that_is_wrong_with_a_new_key_is_said_at_once(keys: KeyStore) -> None:
+    with pytest.raises(Invalid) as refused:
+        keys.create(" ", ["reed"], tenant="../up")
+    assert [mistake.path for mistake in refused.value.mistakes] == ["name", "scopes", "tenant"]

@@ -60,6 +60,7 @@ ACTIONS: dict[str, Callable[[JobStore, Lease], Any]] = {
     "fail": lambda store, lease: lease.fail("diverged", "loss is NaN", [(9, "loss", 0.1)]),
     "cancelled": lambda store, lease: lease.cancelled(),
     "requeue": lambda store, lease: lease.requeue("drained", False, 0),
+    "await_space": lambda store, lease: lease.await_space("the disk is full"),
     "reap": lambda store, lease: store.reap(lease.job.id, lease.attempt, _beats(store, lease)),
     "request_cancel": lambda store, lease: store.request_cancel("t", lease.job.id),
     "request_stop": lambda store, lease: store.request_stop("t", lease.job.id),

@@ -9,6 +9,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from services.errors import StorageFull
+from services.keeping import CheckpointUnreadable
+
 Say = dict[str, Any]
 
 
@@ -133,3 +136,21 @@ def play_lie(spec: Say, folder: Path, *_: Any) -> Iterator[Say]:
     file = {"name": "model", **_file(folder, "model", b"weights")}
     file |= spec["claim"]
     yield {"type": "done", "reason": "completed", "result": {}, "artifacts": [file]}
+
+
+def play_refuse_to_resume(spec: Say, folder: Path, resume: Path | None, *_: Any) -> Iterator[Say]:
+    """Write a checkpoint and die; refuse to go on from it; do well without it the second time."""
+    yield {"type": "phase", "phase": "training"}
+    if resume is not None:
+        raise CheckpointUnreadable
+    if (folder.parent / "a2").exists():
+        yield {"type": "done", "reason": "completed", "result": {}, "artifacts": []}
+        return
+    yield {"type": "checkpoint", "step": 2, "metrics": [], **_file(folder, "step2", b"1 2")}
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def play_full(*_: Any) -> Iterator[Say]:
+    """Find the disk full."""
+    yield {"type": "phase", "phase": "finalising"}
+    raise StorageFull

@@ -12,6 +12,7 @@ import pytest
 from tests.workers.conftest import ENGINE, alive, environment, until
 from workers.spawner import Spawner, TrainerProcess, ZygoteLost, trainer_environment
 from workers.trainer import ENGINE as REAL_ENGINE
+from workers.trainer import NICENESS
 
 
 @pytest.fixture
@@ -39,6 +40,12 @@ def test_a_trainer_has_its_own_session_and_no_file_but_its_pipes(trainer: Traine
     files = descriptors(trainer.pid)
     assert all(files[number].startswith("pipe:") for number in (0, 1, 2, 3))
     assert set(files.values()) - {files[number] for number in (0, 1, 2, 3)} <= {"/dev/null"}
+
+
+def test_a_trainer_gives_way_to_everything_else(trainer: TrainerProcess) -> None:
+    assert os.getpriority(os.PRIO_PROCESS, trainer.pid) == NICENESS
+    group = Path(f"/proc/{trainer.pid}/autogroup")
+    assert not group.exists() or group.read_text().split()[-1] == str(NICENESS)
 
 
 def test_a_trainer_sees_one_device_and_neither_database_nor_broker() -> None:

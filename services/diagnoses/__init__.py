@@ -1,0 +1,1 @@
+"""Illnesses of a training: one file each, found by `services.diagnose`."""
