@@ -1,5 +1,6 @@
 """What answers look like: only what users may see, in the contract's words."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self, TypeAlias, final
 
@@ -76,10 +77,11 @@ class ArtifactOut(Shape):
 
 @final
 class QueueOut(Shape):
-    """Where a queued job stands, counted from 1, and what it waits for."""
+    """Where a queued job stands among those that compete for the same devices, and what it waits for."""
 
-    position: int | None
+    position: int | None = Field(description="Counted from 1.")
     waiting_for: str | None
+    eta_seconds: float | None = Field(description="Until it starts; missing while the jobs before it tell nothing.")
 
 
 class JobRow(Shape):
@@ -109,6 +111,7 @@ class JobRow(Shape):
     created_at: Time
     started_at: Time | None
     finished_at: Time | None
+    queue: QueueOut | None = Field(None, description="Only while it is queued.")
 
     @classmethod
     def of(cls, job: Job, **more: object) -> Self:
@@ -133,7 +136,6 @@ class JobOut(JobRow):
     event_number: int = Field(
         description="Events above this number are not part of this answer; follow them with `after`."
     )
-    queue: QueueOut | None
     attempts: list[AttemptOut]
     artifacts: list[ArtifactOut]
     links: dict[str, str]
@@ -270,6 +272,7 @@ class WorkerOut(Shape):
     host: str
     device: DeviceOut
     busy: bool
+    draining: bool = Field(description="It is going down and takes no more jobs.")
     current_job: str | None
     seen_at: Time | None
 
@@ -281,6 +284,7 @@ class WorkerOut(Shape):
             host=worker.host,
             device=DeviceOut.model_validate(worker.device),
             busy=worker.current_job is not None,
+            draining=worker.draining,
             current_job=worker.current_job if mine else None,
             seen_at=worker.seen_at,
         )
@@ -294,17 +298,30 @@ class WorkerList(BaseModel):
 
 
 @final
+class WaitingOut(Shape):
+    """One of your queued jobs: where it stands, what it waits for, and seconds until it starts."""
+
+    id: str
+    name: str
+    position: int | None
+    waiting_for: str | None
+    eta_seconds: float | None
+
+
+@final
 class QueueViewOut(Shape):
-    """Jobs per state, queued jobs per device, and the longest wait in seconds."""
+    """Jobs per state, queued jobs per device, the longest wait in seconds, and your own jobs that wait."""
 
     depth: dict[str, int]
     by_device: dict[str, int]
     oldest_wait_seconds: float
+    yours: list[WaitingOut] = Field([], description="The twenty of yours that stand furthest ahead.")
 
     @classmethod
-    def of(cls, view: QueueView) -> "QueueViewOut":
-        """From the record's view."""
-        return cls.model_validate(view)
+    def of(cls, view: QueueView, yours: Iterable[tuple[Job, QueuePlace]]) -> "QueueViewOut":
+        """From the record's view and the caller's queued jobs."""
+        waiting = [WaitingOut(id=job.id, name=job.name, **vars(place)) for job, place in yours]
+        return cls(**vars(view), yours=sorted(waiting, key=lambda one: (one.position or 0, one.id)))
 
 
 @final

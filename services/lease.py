@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Engine, RowMapping, and_, delete, func, inser
 
 from services.artifacts import ArtifactStore
 from services.errors import Conflict, DataError, LeaseLost
-from services.sql import line, series, transitions
+from services.sql import series, transitions, turn
 from services.sql.engine import insert_many, writing
 from services.sql.rows import job_of
 from services.sql.schema import artifacts as artifact_rows
@@ -30,11 +30,24 @@ class Lease:
         self.resume_from = checkpoint
 
     @classmethod
-    def claim(cls, engine: Engine, worker_id: str, devices: Collection[str], *, max_running: int = 0) -> "Lease | None":
-        """Take the best queued job that fits `devices` ("cpu", "gpu", "gpu:0"; auto fits all), or None."""
+    def claim(
+        cls,
+        engine: Engine,
+        worker_id: str,
+        devices: Collection[str],
+        *,
+        max_running: int = 0,
+        room: turn.Room | None = None,
+    ) -> "Lease | None":
+        """Take the queued job whose turn it is on `devices` ("cpu", "gpu", "gpu:0"; auto fits all), or None.
+
+        A job that needs more memory than `room` has free is passed over.
+        """
         with writing(engine) as connection:
-            best = line.next_in_line(connection, devices, max_running)
+            best = turn.next_in_line(connection, worker_id, devices, max_running, room)
             row = best and transitions.start(connection, best, worker_id, ",".join(sorted(devices)))
+            if row is not None:
+                turn.taken(connection, row["tenant"])
             return None if row is None else cls(engine, job_of(row), _last_checkpoint(connection, row))
 
     def beat(self, progress: Progress | None = None) -> Flags:
@@ -111,10 +124,27 @@ class Lease:
                 raise Conflict("Nobody asked to cancel this job.")
             transitions.finish(connection, row, JobState.CANCELLED, Reason.CANCELLED_BY_USER, message)
 
-    def requeue(self, cause: str, trainer_died: bool, not_before_delay: float | None = None) -> JobState:
-        """Running -> queued after a back-off in seconds (None: the usual one), or T7 (given up), or T9 (cancelled)."""
+    def requeue(
+        self,
+        cause: str,
+        trainer_died: bool,
+        not_before_delay: float | None = None,
+        *,
+        last_reason: Reason | None = None,
+    ) -> JobState:
+        """Running -> queued after a back-off in seconds (None: the usual one), or T7 (given up), or T9 (cancelled).
+
+        `last_reason` is why it is given up, where that would be `poison` otherwise.
+        """
         with self._held({}) as (connection, row):
-            return transitions.send_back(connection, row, cause, trainer_died=trainer_died, delay=not_before_delay)
+            return transitions.send_back(
+                connection, row, cause, trainer_died=trainer_died, delay=not_before_delay, last_reason=last_reason
+            )
+
+    def step_aside(self, cause: str) -> JobState:
+        """Running -> queued because strangers have taken the device's memory; nothing counts against the job."""
+        with self._held({}) as (connection, row):
+            return transitions.step_aside(connection, row, cause)
 
     @contextmanager
     def _held(self, changes: Mapping[str, Any]) -> Iterator[tuple[Connection, RowMapping]]:

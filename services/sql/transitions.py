@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, RowMapping, and_, delete, insert, select, update
 
+from services.estimate import step_seconds
 from services.sql.schema import attempts, events, jobs, outbox
 from services.sql.types import cleaned, utc_now
 from services.sql.values import JobState, Reason
@@ -102,7 +103,7 @@ def finish(
         "ran_seconds": row["ran_seconds"] + _close_attempt(connection, row, state, message, now),
     }  # fmt: skip
     if state is JobState.SUCCEEDED:
-        changes["progress"] = 1.0
+        changes |= {"progress": 1.0, "step_seconds": step_seconds(row["attempt"], row["step"], result)}
     connection.execute(update(jobs).where(jobs.c.id == row["id"]).values(changes))
     connection.execute(delete(outbox).where(outbox.c.job == row["id"]))
     announce(connection, row["id"], row["attempt"], state, reason=str(reason), message=message)
@@ -121,19 +122,38 @@ def _close_attempt(
 
 
 def send_back(
-    connection: Connection, row: RowMapping, cause: str, *, trainer_died: bool, delay: float | None = None
+    connection: Connection,
+    row: RowMapping,
+    cause: str,
+    *,
+    trainer_died: bool,
+    delay: float | None = None,
+    last_reason: Reason | None = None,
 ) -> JobState:
-    """T6, running -> queued; or T7 (given up) or T9 (a cancel was waiting). Returns the new state."""
+    """T6, running -> queued; or T7 (given up) or T9 (a cancel was waiting). Returns the new state.
+
+    `last_reason` stands in for `poison` where the cause is known to be another.
+    """
     if row["cancel_requested"]:
         finish(connection, row, JobState.CANCELLED, Reason.CANCELLED_BY_USER, cause)
         return JobState.CANCELLED
     no_progress, lost = _count(connection, row, trainer_died)
     given_up = verdict(row["attempt"], no_progress, lost, trainer_died) or _out_of_time(connection, row)
+    given_up = last_reason if last_reason and given_up is Reason.POISON else given_up
     if given_up is not None:
         finish(connection, row, JobState.FAILED, given_up, f"Gave up after attempt {row['attempt']}: {cause}")
         return JobState.FAILED
     wait = backoff(no_progress + lost) if delay is None else delay
     _requeue(connection, row, cleaned(cause), utc_now() + timedelta(seconds=wait), no_progress, lost)
+    return JobState.QUEUED
+
+
+def step_aside(connection: Connection, row: RowMapping, cause: str) -> JobState:
+    """T6 for a job whose place is taken by strangers: it waits, and nothing of it counts against the job."""
+    if row["cancel_requested"] or _out_of_time(connection, row):
+        return send_back(connection, row, cause, trainer_died=False)
+    due = utc_now() + timedelta(seconds=backoff(row["attempt"]))
+    _requeue(connection, row, cleaned(cause), due, row["no_progress"], row["lost"])
     return JobState.QUEUED
 
 
