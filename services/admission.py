@@ -1,4 +1,4 @@
-"""Whether a job fits: refused at once where it fits no worker even when that is idle, with the numbers and a way out."""
+"""Whether a job fits: refused at once where it fits no worker even when idle, with the numbers and a way out."""
 
 from __future__ import annotations
 

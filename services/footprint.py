@@ -35,9 +35,9 @@ MARGIN: Final = 0.1
 @final
 @dataclass(frozen=True)
 class Load:
-    """What a plan says: bytes of `weights`, `gradients`, `optimizer`, `activations` and `data`; rows and numbers of what
-    comes out of the network for a batch (`outputs`, in bytes) and for all rows (`all_outputs`); learning rates of all
-    `steps`; whether the best weights are kept beside the last."""
+    """What a plan says: bytes of `weights`, `gradients`, `optimizer`, `activations` and `data`; bytes of what comes out
+    of the network for a batch (`outputs`) and for all rows (`all_outputs`); how many `steps` have a learning rate;
+    whether the best weights are kept beside the last."""
 
     bytes: Mapping[str, int]
     outputs: int
@@ -52,7 +52,7 @@ class Load:
 
 
 def footprint(load: Load) -> dict[str, Any]:
-    """Bytes by purpose and in `total`, on a CPU worker (the trainer's memory) and on a GPU worker (the GPU's memory)."""
+    """Bytes by purpose and in `total`: of a trainer on a CPU worker, of the GPU on a GPU worker."""
     network = {name: load.bytes[name] for name in ("weights", "gradients", "optimizer", "activations")}
     kept = load.bytes["weights"] * (2 if load.keeps_best else 1) + load.bytes["optimizer"]
     best = load.bytes["weights"] if load.keeps_best else 0

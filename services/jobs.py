@@ -7,10 +7,10 @@ from sqlalchemy import Connection, Engine, RowMapping, Select, and_, delete, fun
 from sqlalchemy.exc import IntegrityError
 
 from services.errors import AlreadyFinished, Conflict, Invalid, Mistake, NotFinished, NotFound
+from services.estimate import Estimate
 from services.sql import intake, line, places, quota, series, transitions
 from services.sql.engine import reading, writing
 from services.sql.ids import is_id
-from services.estimate import Estimate
 from services.sql.rows import attempt_of, columns_of, event_of, foreseen, job_of, needs_of
 from services.sql.schema import artifacts, attempts, checkpoints, events, jobs, labels
 from services.sql.types import storable, utc_now

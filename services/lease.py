@@ -24,8 +24,9 @@ from services.sql.values import EVENT_KINDS, Artifact, Checkpoint, Flags, Job, J
 class Lease:
     """One attempt of one job, held by one worker. Not thread-safe against itself ending: writes after the end raise."""
 
-    def __init__(self, engine: Engine, job: Job, checkpoint: Checkpoint | None) -> None:
-        """Use `Lease.claim` instead."""
+    def __init__(self, engine: Engine, job: Job, checkpoint: Checkpoint | None, spare: int | None = None) -> None:
+        """Use `Lease.claim` instead. `spare` bytes of the device were free when the job was claimed (None: unknown)."""
+        self.spare = spare
         self.engine, self.job, self.attempt = engine, job, job.attempt
         self.resume_from = checkpoint
 
@@ -44,11 +45,11 @@ class Lease:
         A job that needs more memory than `room` has free is passed over.
         """
         with writing(engine) as connection:
-            best = turn.next_in_line(connection, worker_id, devices, max_running, room)
+            best, spare = turn.next_in_line(connection, worker_id, devices, max_running, room)
             row = best and transitions.start(connection, best, worker_id, ",".join(sorted(devices)))
             if row is not None:
                 turn.taken(connection, row["tenant"])
-            return None if row is None else cls(engine, job_of(row), _last_checkpoint(connection, row))
+            return None if row is None else cls(engine, job_of(row), _last_checkpoint(connection, row), spare)
 
     def beat(self, progress: Progress | None = None) -> Flags:
         """Say that the holder lives."""

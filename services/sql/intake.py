@@ -17,7 +17,6 @@ from services.sql.transitions import announce, ring
 from services.sql.types import to_json, utc_now
 from services.sql.values import JobState
 
-
 COMPARED: Final = 50
 """Finished jobs that an estimate looks at."""
 
@@ -45,7 +44,7 @@ def known_request(connection: Connection, tenant: str, key_sha: str, body_sha: s
 
 
 def expected(connection: Connection, tenant: str, task: object, outline: Mapping[str, Any]) -> Estimate | None:
-    """How long a job will train, from the tenant's last finished jobs; an agent's steps are compared with an agent's."""
+    """How long a job will train, from the tenant's last finished jobs; steps of agents are compared with each other."""
     same = jobs.c.task == "reinforcement"
     same = same if task == "reinforcement" else func.coalesce(jobs.c.task, "") != "reinforcement"
     done = select(jobs.c.id, jobs.c.flops_per_step, jobs.c.step_seconds).where(

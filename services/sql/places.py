@@ -5,11 +5,11 @@ and those ahead, and is unknown as soon as one of them is.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, final
 
-from sqlalchemy import Connection, case, func, select
+from sqlalchemy import Connection, Select, case, func, select
 
 from services.amounts import amount
 from services.sql.rows import device_kind
@@ -83,6 +83,7 @@ class Line:
         self._now = utc_now()
         self._running = {tenant: count for tenant, count in connection.execute(running_by_tenant())}
         self._turns = {tenant: number for tenant, number in connection.execute(select(turns.c.tenant, turns.c.number))}
+        self._others: dict[tuple[tuple[str, ...], int], dict[tuple[str, str], Group]] = {}
         self.seats = _seats(connection, self._now)
 
     def place(self, job: Candidate) -> QueuePlace:
@@ -96,9 +97,9 @@ class Line:
         return QueuePlace(ahead.count + 1, because, None if eta is None else round(max(eta, wait), 1))
 
     def _ahead(self, job: Candidate, kinds: Iterable[str]) -> Group:
-        """Those who are served before it: the more urgent, its tenant's older ones, and what is due to other tenants."""
+        """Who is served before it: the more urgent, its tenant's older jobs, and what is due to other tenants."""
         devices = {"auto", job.device} if job.device != "auto" else {"auto", *kinds}
-        groups = self._groups(job, sorted(devices))
+        groups = self._groups(job, tuple(sorted(devices)))
         mine, served = groups.pop((job.tenant, "older"), Group()), []
         level, me = self._running.get(job.tenant, 0), self._turns.get(job.tenant, 0)
         level += groups.get((job.tenant, "urgent"), Group()).count
@@ -115,40 +116,54 @@ class Line:
             sum(g.count for g in everyone), sum(g.seconds for g in everyone), sum(g.known for g in everyone)
         )  # fmt: skip
 
-    def _groups(self, job: Candidate, devices: Sequence[str]) -> dict[tuple[str, str], Group]:
+    def _groups(self, job: Candidate, devices: tuple[str, ...]) -> dict[tuple[str, str], Group]:
         """Who competes, by tenant: more urgent jobs, equally urgent ones, and of its own tenant the older ones."""
-        older = (jobs.c.tenant == job.tenant) & (jobs.c.id < job.id)
-        sort = case((jobs.c.priority > job.priority, "urgent"), (older, "older"), else_="equal").label("sort")
-        count, known = func.count(), func.count(jobs.c.expected_seconds)
+        key = (devices, job.priority)
+        if key not in self._others:
+            tenant = func.coalesce(jobs.c.tenant, "").label("tenant")
+            sort = case((jobs.c.priority > job.priority, "urgent"), else_="equal").label("sort")
+            rows = self._connection.execute(self._competing(key, tenant, sort)).all()
+            self._others[key] = {(row[0], row[1]): Group(*row[2:]) for row in rows}
+        older = self._competing(key).where(
+            jobs.c.tenant == job.tenant, jobs.c.priority + 0 == job.priority, jobs.c.id < job.id
+        )
+        mine = Group(*self._connection.execute(older).one())
+        return self._others[key] | {(job.tenant, "older"): replace(mine, head=mine.head or LAST)}
+
+    def _competing(self, key: tuple[tuple[str, ...], int], *by: Any) -> Select[Any]:
+        """Count, seconds, known seconds and first id of the queued jobs for `devices` that are as urgent or more."""
+        devices, priority = key
+        # Sums in place of bare columns keep the planner at the one index that holds all of this.
+        known, count = func.count(jobs.c.expected_seconds), func.count()
         seconds = func.coalesce(func.sum(jobs.c.expected_seconds), 0.0)
-        competing = select(jobs.c.tenant, sort, count, seconds, known, func.min(jobs.c.id)).where(
-            jobs.c.state == JobState.QUEUED, jobs.c.device.in_(devices), jobs.c.priority >= job.priority,
-            jobs.c.not_before <= self._now, jobs.c.id != job.id,
-        )  # fmt: skip
-        rows = self._connection.execute(competing.group_by(jobs.c.tenant, sort)).all()
-        return {(row[0], row[1]): Group(*row[2:]) for row in rows}
+        which = (jobs.c.state == JobState.QUEUED) & jobs.c.device.in_(devices)
+        due = which & (jobs.c.priority + 0 >= priority) & (jobs.c.not_before <= self._now)
+        return select(*by, count, seconds, known, func.min(jobs.c.id)).where(due).group_by(*by)
 
     def _waiting_for(self, job: Candidate, seats: list[Seat], wait: float) -> tuple[str, bool]:
         """What stands between it and its start, and whether that is only its turn and the clock."""
         if wait > 0:
             return f"its next try in {wait:.0f} s", True
-        if not seats:
-            what = "a worker" if not self.seats or job.device == "auto" else f"a worker with a {job.device.upper()}"
-            return f"{what}: none is running", False
-        if all(seat.draining for seat in seats):
-            return "a worker: those running are shutting down", False
         staying = [seat for seat in seats if not seat.draining]
+        if not staying:
+            what = "a worker" if not self.seats or job.device == "auto" else f"a worker with a {job.device.upper()}"
+            return f"{what}: none is running" if not seats else "a worker: those running are shutting down", False
+        short = self._short_of(job, staying)
+        return ("a free worker", True) if short is None else (short, False)
+
+    def _short_of(self, job: Candidate, staying: list[Seat]) -> str | None:
+        """What is missing although there are workers: memory, or a place under the tenant's own limit."""
         if not (fitting := [seat for seat in staying if _could(seat, job)]):
             most, need = _largest(staying, job)
-            return f"a worker with {amount(need)} of memory: the largest has {amount(most)}", False
+            return f"a worker with {amount(need)} of memory: the largest has {amount(most)}"
         if self._max_running and self._running.get(job.tenant, 0) >= self._max_running:
-            return f"one of your running jobs to end: {self._max_running} at once is the limit", False
+            return f"one of your running jobs to end: {self._max_running} at once is the limit"
         idle = [seat for seat in fitting if not seat.busy]
         if idle and all(_short(self._spare(seat), job.needs.get(seat.kind, 0)) for seat in idle):
             seat = max(idle, key=lambda seat: (self._spare(seat) or 0) - job.needs.get(seat.kind, 0))
             need, free = job.needs[seat.kind], self._spare(seat) or 0
-            return f"{amount(need)} free on {seat.name}; {amount(free)} are free", False
-        return "a free worker", True
+            return f"{amount(need)} free on {seat.name}; {amount(free)} are free"
+        return None
 
     def _spare(self, seat: Seat) -> int | None:
         """What is free on a worker's device and promised to nobody there."""

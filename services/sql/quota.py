@@ -28,7 +28,7 @@ def check_queued(connection: Connection, tenant: str, most: int) -> None:
 def check_stored(connection: Connection, tenant: str, most: int, more: int = 0) -> None:
     """QuotaExceeded when what the tenant has stored leaves no room for `more` bytes; 0 = no limit.
 
-    A job is let in as long as anything is left: what it will write is not known, and no model is thrown away at its end.
+    A job is let in as long as anything is left: what it will write is not known, and no model is thrown away for it.
     """
     if not most:
         return

@@ -1,8 +1,8 @@
 """Whose turn it is: the job that a worker takes next.
 
 Urgent jobs first; among equals the tenant that runs the fewest jobs; then the tenant whose last start is longest ago;
-then the oldest job. A thousand jobs of one tenant cost one look each at the head of a lane (a tenant's jobs for one kind
-of device), not a thousand: the index `jobs_by_lane` holds everything that is looked at.
+then the oldest job. A thousand jobs of one tenant cost one look at the head of a lane (a tenant's jobs for one kind of
+device), not a thousand: the index `jobs_by_lane` holds everything that is looked at.
 """
 
 from collections.abc import Collection
@@ -32,6 +32,8 @@ from services.sql.values import JobState
 
 _TRIES: Final = 20
 _CLAIMS: Final = "claims"
+DEVICES: Final = ("auto", "cpu", "gpu")
+"""What a job may ask for."""
 
 
 @final
@@ -50,8 +52,10 @@ class Room:
 
 def next_in_line(
     connection: Connection, worker: str, devices: Collection[str], max_running: int, room: Room | None = None
-) -> RowMapping | None:
+) -> tuple[RowMapping | None, int | None]:
     """The job whose turn it is on these devices, its row locked; one that does not fit into `room` is passed over.
+
+    Also returns the bytes that are free and promised to nobody, None where unknown.
 
     Claims are made one at a time, so that two of them never see the same quota or the same free memory.
     """
@@ -62,15 +66,16 @@ def next_in_line(
     fits = None if free is None else need <= free
     locked: list[str] = []
     for _ in range(_TRIES):
-        id: str | None = connection.execute(_heads(sorted(kinds | {"auto"}), fits, max_running, locked)).scalar()
+        heads = connection.execute(_heads(sorted(kinds | {"auto"}), fits, locked)).scalars()
+        id: str | None = connection.execute(_first([head for head in heads if head], max_running)).scalar()
         if id is None:
-            return None
+            break
         mine = select(jobs).where(jobs.c.id == id).with_for_update(skip_locked=True)
         if (row := connection.execute(mine).mappings().one_or_none()) is not None:
-            return row
+            return row, free
         # Its owner is changing it at this moment, most likely to cancel it.
         locked.append(id)
-    return None
+    return None, free
 
 
 def taken(connection: Connection, tenant: str) -> None:
@@ -81,10 +86,12 @@ def taken(connection: Connection, tenant: str) -> None:
         connection.execute(insert(turns).values(tenant=tenant, number=last))
 
 
-def running_by_tenant() -> Select[Any]:
+def running_by_tenant() -> Select[str, int]:
     """(tenant, running): how many jobs each tenant runs."""
-    count = func.count().label("running")
-    return select(jobs.c.tenant, count).where(jobs.c.state == JobState.RUNNING).group_by(jobs.c.tenant)
+    # Not the bare column: an index in the order of tenants would read every job there ever was.
+    tenant: ColumnElement[str] = func.coalesce(jobs.c.tenant, "").label("tenant")
+    mine = (jobs.c.state == JobState.RUNNING) & jobs.c.device.in_(DEVICES)
+    return select(tenant, func.count().label("running")).where(mine).group_by(tenant)
 
 
 def shares(worker: str, other: str, kind: str) -> bool:
@@ -105,28 +112,23 @@ def _free(connection: Connection, worker: str, kind: str, room: Room) -> int | N
     return left if room.free is None else min(room.free, left)
 
 
-def _heads(
-    devices: Collection[str], fits: ColumnElement[bool] | None, max_running: int, without: Collection[str]
-) -> Select[Any]:
-    """The ids at the heads of all lanes, the one whose turn it is first."""
+def _heads(devices: Collection[str], fits: ColumnElement[bool] | None, without: Collection[str]) -> Any:
+    """The ids at the heads of all lanes; NULL for a lane in which nothing is due and fits."""
     now = utc_now()
-    heads = union_all(*(_head_of_each(device, fits, now, without) for device in devices)).subquery("heads")
-    running, count = running_by_tenant().subquery("running"), func.coalesce
-    order = (
-        jobs.c.priority.desc(),
-        count(running.c.running, 0),
-        count(turns.c.number, 0),
-        jobs.c.id,
-    )
-    best = (
-        select(jobs.c.id)
-        .join(heads, heads.c.id == jobs.c.id)
-        .outerjoin(running, running.c.tenant == jobs.c.tenant)
-        .outerjoin(turns, turns.c.tenant == jobs.c.tenant)
-    )
+    return union_all(*(_head_of_each(device, fits, now, without) for device in devices))
+
+
+def _first(heads: Collection[str], max_running: int) -> Any:
+    """The id among `heads` whose turn it is."""
+    others = jobs.alias("others")
+    # Every device by name, so that the index answers this too.
+    runs = and_(others.c.state == JobState.RUNNING, others.c.device.in_(DEVICES), others.c.tenant == jobs.c.tenant)
+    running = select(func.count()).select_from(others).where(runs).correlate(jobs).scalar_subquery()
+    number = select(turns.c.number).where(turns.c.tenant == jobs.c.tenant).correlate(jobs).scalar_subquery()
+    best = select(jobs.c.id).where(jobs.c.id.in_(heads))
     if max_running:
-        best = best.where(count(running.c.running, 0) < max_running)
-    return best.order_by(*order).limit(1)
+        best = best.where(running < max_running)
+    return best.order_by(jobs.c.priority.desc(), running, func.coalesce(number, 0), jobs.c.id).limit(1)
 
 
 def _head_of_each(
