@@ -55,7 +55,8 @@ def write(folder: Path, files: dict[str, Any]) -> None:
 def version_2(machine: Path, group: str, limit: Any, used: int, cache: int = 0, kills: int = 0) -> None:
     """A control group of version 2."""
     write(machine, {
-        "cgroup/cgroup.controllers": "memory", f"cgroup{group}/memory.max": limit, f"cgroup{group}/memory.current": used,
+        "cgroup/cgroup.controllers": "memory",
+        f"cgroup{group}/memory.max": limit, f"cgroup{group}/memory.current": used,
         f"cgroup{group}/memory.stat": f"anon 5\ninactive_file {cache}\n",
         f"cgroup{group}/memory.events": f"max 9\noom 2\noom_kill {kills}\n",
     })  # fmt: skip
@@ -94,7 +95,8 @@ def test_version_1_is_understood_and_its_no_limit_is_none(machine: Path) -> None
 
 
 def test_a_limit_of_the_process_counts() -> None:
-    asks = "import resource as r; r.setrlimit(r.RLIMIT_AS, (2**31, 2**31)); from workers import memory; print(memory.total())"
+    limit = "import resource as r; r.setrlimit(r.RLIMIT_AS, (2**31, 2**31))"
+    asks = f"{limit}; from workers import memory; print(memory.total())"
     done = subprocess.run([sys.executable, "-c", asks], capture_output=True, text=True, cwd=ROOT, check=True)
     assert int(done.stdout) <= 2**31
 
@@ -172,7 +174,7 @@ def test_one_great_piece_too_many_ends_at_once_with_the_numbers(attend: Attend, 
 
 
 def test_a_trainer_that_grows_beyond_its_allowance_is_ended(attend: Attend, jobs: JobStore) -> None:
-    job = hungry(jobs, play="grow", megabytes=20, pause=0.1)
+    job = hungry(jobs, play="grow", megabytes=40, pause=0.05)
     assert attend(200 * MIB) == JobState.FAILED
     failed = jobs.get("course", job.id)
     assert (failed.reason, failed.attempt) == (Reason.OUT_OF_MEMORY, 1)
