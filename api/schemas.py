@@ -249,7 +249,7 @@ class PlanOut(BaseModel):
 
     outline: Document
     spec: Document = Field(description="The spec with every default filled in.")
-    estimate: EstimateOut | None = Field(description="Missing until a job of yours has finished.")
+    estimate: EstimateOut | None = Field(description="Missing until a similar job of yours has finished.")
     workers: list[str] = Field(description="Ids of the workers that this job fits.")
     queue: QueueOut
 

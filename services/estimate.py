@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, Final, final
+
+ALIKE: Final = 30.0
+"""How many times more or less work a step may be for its pace to say anything: small steps are all overhead."""
 
 
 @final
@@ -30,13 +33,15 @@ class Pace:
 def estimate(paces: Iterable[Pace], outline: Mapping[str, Any]) -> Estimate | None:
     """t = steps · t' · f/f', with t' and f' seconds and operations per step of the finished job with the nearest f'.
 
-    None before the first job has finished.
+    None before a job with steps of a similar size has finished.
     """
     wanted, steps = outline.get("flops_per_step", 0), outline.get("total_steps", 0)
     known = [pace for pace in paces if pace.flops > 0]
     if not known or wanted <= 0:
         return None
     near = min(known, key=lambda pace: abs(math.log(pace.flops / wanted)))
+    if abs(math.log(near.flops / wanted)) > math.log(ALIKE):
+        return None
     return Estimate(round(steps * near.seconds * wanted / near.flops, 3), near.job)
 
 

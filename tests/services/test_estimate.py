@@ -27,6 +27,10 @@ def test_the_most_alike_job_is_asked() -> None:
     assert found.based_on == "near"
 
 
+def test_steps_of_quite_another_size_tell_nothing() -> None:
+    assert estimate([FINISHED], {"flops_per_step": 10**9, "total_steps": 1000}) is None
+
+
 @pytest.mark.parametrize(
     ("attempt", "step", "result"), [(2, 10, {"train_seconds": 1.0}), (1, 0, {"train_seconds": 1.0}), (1, 10, None)]
 )
