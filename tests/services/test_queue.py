@@ -363,7 +363,8 @@ def test_a_claim_costs_no_more_with_ten_thousand_jobs_queued_than_with_ten(tmp_p
             assert claimed(sqlite_engine, room=Room("lab", 16 * GIB, 16 * GIB)).job.tenant == "crowd"
         costs.append(len(steps))
     sqlite_engine.dispose()
-    assert costs[-1] <= costs[0] + 3
+    # In hundreds of instructions. To look at every queued job would take more than 400.
+    assert max(costs) <= 20
 
 
 def test_a_claim_reads_a_handful_of_pages_on_postgresql(postgresql_engine: Engine) -> None:
