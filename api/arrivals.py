@@ -30,10 +30,11 @@ def refuse_wrapped(request: Request) -> None:
 
 async def pour(request: Request, record: Record, tenant: str) -> Arrival:
     """The body as a file in the tenant's folder; whoever takes it over closes it. When anything goes wrong on the way
-    (TooLarge, StorageFull, silence, a client that is gone) nothing is left behind."""
+    (TooLarge, QuotaExceeded, StorageFull, silence, a client that is gone) nothing is left behind."""
     declared = request.headers.get("content-length", "")
     expected = int(declared[:20]) if declared.isdecimal() else 0
     limit = record.settings.max_upload_bytes
+    await run_in_threadpool(record.desk.store.expect, tenant, expected)
     arrival = await run_in_threadpool(record.desk.folder.receive, tenant, limit, expected)
     try:
         async for piece in pieces(request):

@@ -100,9 +100,17 @@ def jobs(
         found = list(client.list(state=state, label=label, limit=limit))
     if as_json:
         return emit(found)
-    columns = ("id", "name", "state", "done", "created")
+    columns = ("id", "name", "state", "done", "created", "in the queue")
     rows = [
-        (j.id, j.name, console.state_text(j.state), f"{j.progress:.0%}", f"{j.created_at:%m-%d %H:%M}") for j in found
+        (
+            j.id,
+            j.name,
+            console.state_text(j.state),
+            f"{j.progress:.0%}",
+            f"{j.created_at:%m-%d %H:%M}",
+            console.standing(j),
+        )
+        for j in found
     ]
     return out.print(console.table(columns, rows))
 

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from api.client import Client
-from api.schemas import ErrorItem, EventOut, JobOut, JobRow, PlanOut
+from api.schemas import ErrorItem, EventOut, JobOut, JobRow, PlanOut, QueueOut
 from api.wire import Refused
 from services.errors import Mistake
 from services.findings import one_line
@@ -192,8 +192,7 @@ def print_job(job: JobOut) -> None:
     out.print(Text(job.name, style="bold"), job.id)
     out.print(state_text(job.state.value), f"({job.reason})" if job.reason else "", Text(job.message or ""))
     if job.queue and job.state is JobState.QUEUED:
-        waiting = f", waiting for {job.queue.waiting_for}" if job.queue.waiting_for else ""
-        out.print(f"position {job.queue.position} in the queue{waiting}")
+        out.print(f"position {job.queue.position} in the queue{waits(job.queue)}", markup=False)
     if job.state is JobState.RUNNING:
         out.print(f"{job.progress:.0%}  {state_line(job, {})}")
     rows = [(a.number, a.device, a.outcome or "running", a.message, when(a.started_at)) for a in job.attempts]
@@ -203,6 +202,17 @@ def print_job(job: JobOut) -> None:
         if values:
             out.print(f"[bold]{title}[/bold]")
             print_tree(values, 1)
+
+
+def waits(queue: QueueOut) -> str:
+    """`, waiting for a free worker, starts in about 3 min 20 s`."""
+    reason = f", waiting for {queue.waiting_for}" if queue.waiting_for else ""
+    return reason + (f", starts in about {duration(queue.eta_seconds)}" if queue.eta_seconds else "")
+
+
+def standing(job: JobRow) -> str:
+    """A queued job's place in one cell: `2, waiting for a free worker`."""
+    return "" if job.queue is None or job.queue.position is None else f"{job.queue.position}{waits(job.queue)}"
 
 
 def print_tree(values: Mapping[str, Any], depth: int = 0) -> None:

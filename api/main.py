@@ -139,16 +139,23 @@ def open_record(settings: Settings, measures: Measures, ring: Callable[[str], ob
     check_kernel_cache()
     engine = open_engine(settings.database, busy_seconds=BUSY_SECONDS)
     migrate(engine)
-    jobs, keys = (
-        JobStore(engine, max_queued=settings.max_queued_per_key),
-        KeyStore(engine, pepper_of(settings.data_dir)),
+    jobs = JobStore(
+        engine,
+        max_queued=settings.max_queued_per_key,
+        max_running=settings.max_running_per_key,
+        max_stored_bytes=settings.max_stored_bytes_per_key,
     )
+    keys = KeyStore(engine, pepper_of(settings.data_dir))
     keys.ensure_admin(settings.data_dir)
     audit = AuditLog(engine, settings.audit_days)
     audit.sweep()
     settings.artifacts_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     artifacts = ArtifactStore(settings.artifacts_dir)
-    desk = Desk(UploadStore(engine), UploadFolder(settings.artifacts_dir), settings.datasets_dir)
+    desk = Desk(
+        UploadStore(engine, max_stored_bytes=settings.max_stored_bytes_per_key),
+        UploadFolder(settings.artifacts_dir),
+        settings.datasets_dir,
+    )
     desk.folder.sweep(desk.store.files)
     return Record(
         settings=settings,

@@ -1,6 +1,6 @@
 """What answers look like: only what users may see, in the contract's words."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self, TypeAlias, final
 
@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, StrictInt, S
 
 from services.asking import MAX_LENGTH, Wishes
 from services.fleet import QueueView, Worker
-from services.jobs import Artifact, Attempt, Event, Job, JobState, MetricPoint, QueuePlace, Reason
+from services.jobs import Artifact, Attempt, Event, Job, JobHead, JobState, MetricPoint, QueuePlace, Reason
 from services.writing import LENGTH, TEMPERATURE
 
 Time: TypeAlias = Annotated[
@@ -77,10 +77,11 @@ class ArtifactOut(Shape):
 
 @final
 class QueueOut(Shape):
-    """Where a queued job stands, counted from 1, and what it waits for."""
+    """Where a queued job stands among those that compete for the same devices, and what it waits for."""
 
-    position: int | None
+    position: int | None = Field(description="Counted from 1.")
     waiting_for: str | None
+    eta_seconds: float | None = Field(description="Until it starts; missing while the jobs before it tell nothing.")
 
 
 class JobRow(Shape):
@@ -111,6 +112,7 @@ class JobRow(Shape):
     created_at: Time
     started_at: Time | None
     finished_at: Time | None
+    queue: QueueOut | None = Field(None, description="Only while it is queued.")
 
     @classmethod
     def of(cls, job: Job, **more: object) -> Self:
@@ -122,6 +124,11 @@ class JobRow(Shape):
             | {"labels": list(job.labels), "task": job.spec.get("task"), "dataset": name}
             | more
         )
+
+    @classmethod
+    def listed(cls, head: JobHead, place: QueuePlace | None) -> Self:
+        """From what the record tells of a job in a list."""
+        return cls.model_validate(vars(head) | {"queue": place})
 
 
 @final
@@ -135,7 +142,6 @@ class JobOut(JobRow):
     event_number: int = Field(
         description="Events above this number are not part of this answer; follow them with `after`."
     )
-    queue: QueueOut | None
     attempts: list[AttemptOut]
     artifacts: list[ArtifactOut]
     links: dict[str, str]
@@ -255,7 +261,7 @@ class PlanOut(BaseModel):
 
     outline: Document
     spec: Document = Field(description="The spec with every default filled in.")
-    estimate: EstimateOut | None = Field(description="Missing until a job of yours has finished.")
+    estimate: EstimateOut | None = Field(description="Missing until a similar job of yours has finished.")
     workers: list[str] = Field(description="Ids of the workers that this job fits.")
     queue: QueueOut
 
@@ -278,6 +284,7 @@ class WorkerOut(Shape):
     host: str
     device: DeviceOut
     busy: bool
+    draining: bool = Field(description="It is going down and takes no more jobs.")
     current_job: str | None
     seen_at: Time | None
 
@@ -289,6 +296,7 @@ class WorkerOut(Shape):
             host=worker.host,
             device=DeviceOut.model_validate(worker.device),
             busy=worker.current_job is not None,
+            draining=worker.draining,
             current_job=worker.current_job if mine else None,
             seen_at=worker.seen_at,
         )
@@ -302,17 +310,30 @@ class WorkerList(BaseModel):
 
 
 @final
+class WaitingOut(Shape):
+    """One of your queued jobs: where it stands, what it waits for, and seconds until it starts."""
+
+    id: str
+    name: str
+    position: int | None
+    waiting_for: str | None
+    eta_seconds: float | None
+
+
+@final
 class QueueViewOut(Shape):
-    """Jobs per state, queued jobs per device, and the longest wait in seconds."""
+    """Jobs per state, queued jobs per device, the longest wait in seconds, and your own jobs that wait."""
 
     depth: dict[str, int]
     by_device: dict[str, int]
     oldest_wait_seconds: float
+    yours: list[WaitingOut] = Field([], description="The twenty of yours that stand furthest ahead.")
 
     @classmethod
-    def of(cls, view: QueueView) -> "QueueViewOut":
-        """From the record's view."""
-        return cls.model_validate(view)
+    def of(cls, view: QueueView, yours: Iterable[tuple[Job, QueuePlace]]) -> "QueueViewOut":
+        """From the record's view and the caller's queued jobs."""
+        waiting = [WaitingOut(id=job.id, name=job.name, **vars(place)) for job, place in yours]
+        return cls(**vars(view), yours=sorted(waiting, key=lambda one: (one.position or 0, one.id)))
 
 
 @final

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, Final, final
 
-from services.jobs import Job
+ALIKE: Final = 30.0
+"""How many times more or less work a step may be for its pace to say anything: small steps are all overhead."""
 
 
 @final
@@ -19,23 +20,34 @@ class Estimate:
     based_on: str
 
 
-def estimate(finished: Iterable[Job], outline: Mapping[str, Any]) -> Estimate | None:
+@final
+@dataclass(frozen=True)
+class Pace:
+    """How a finished job did: operations and seconds per step."""
+
+    job: str
+    flops: float
+    seconds: float
+
+
+def estimate(paces: Iterable[Pace], outline: Mapping[str, Any]) -> Estimate | None:
     """t = steps · t' · f/f', with t' and f' seconds and operations per step of the finished job with the nearest f'.
 
-    None before the first job has finished.
+    None before a job with steps of a similar size has finished.
     """
-    wanted = outline["flops_per_step"]
-    alike = [job for job in finished if ("environment" in job.outline) == ("environment" in outline)]
-    paces = [pace for job in alike if (pace := _pace(job)) is not None]
-    if not paces or wanted <= 0:
+    wanted, steps = outline.get("flops_per_step", 0), outline.get("total_steps", 0)
+    known = [pace for pace in paces if pace.flops > 0]
+    if not known or wanted <= 0:
         return None
-    flops, seconds, id = min(paces, key=lambda pace: abs(math.log(pace[0] / wanted)))
-    return Estimate(round(outline["total_steps"] * seconds * wanted / flops, 3), id)
+    near = min(known, key=lambda pace: abs(math.log(pace.flops / wanted)))
+    if abs(math.log(near.flops / wanted)) > math.log(ALIKE):
+        return None
+    return Estimate(round(steps * near.seconds * wanted / near.flops, 3), near.job)
 
 
-def _pace(job: Job) -> tuple[float, float, str] | None:
-    """Operations and seconds per step of a job that one attempt trained from beginning to end."""
-    flops, seconds = job.outline.get("flops_per_step", 0), (job.result or {}).get("train_seconds", 0)
-    if job.attempt != 1 or job.step <= 0 or flops <= 0 or seconds <= 0:
+def step_seconds(attempt: int, step: int, result: Mapping[str, Any] | None) -> float | None:
+    """The pace of a job that one attempt trained from beginning to end; None where it tells none."""
+    seconds = (result or {}).get("train_seconds", 0)
+    if attempt != 1 or step <= 0 or not isinstance(seconds, int | float) or seconds <= 0:
         return None
-    return flops, seconds / job.step, job.id
+    return float(seconds) / step

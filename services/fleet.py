@@ -26,7 +26,9 @@ class Device:
 @final
 @dataclass(frozen=True)
 class Worker:
-    """One worker process; `current_job` is the id of the job it runs, `seen_at` is set by the record."""
+    """One worker process; `current_job` is the id of the job it runs, `seen_at` is set by the record.
+
+    One that is `draining` is going down and takes no more jobs."""
 
     id: str
     host: str
@@ -34,6 +36,7 @@ class Worker:
     device: Device
     current_job: str | None = None
     seen_at: datetime | None = None
+    draining: bool = False
 
 
 @final
@@ -72,6 +75,11 @@ class Fleet:
             changes = {"current_job": current_job, "device": device, "seen_at": utc_now()}
             connection.execute(update(workers).where(workers.c.id == id).values(changes))
         return True
+
+    def drain(self, id: str) -> None:
+        """Note that a worker is going down and takes no more jobs."""
+        with writing(self.engine) as connection:
+            connection.execute(update(workers).where(workers.c.id == id).values(draining=True))
 
     def forget(self, id: str) -> None:
         """Remove a worker that says goodbye."""

@@ -1,20 +1,21 @@
 """What users do with jobs, and everything they read. What a holder writes is in `services.lease`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, final
 
 from sqlalchemy import Connection, Engine, RowMapping, Select, and_, delete, literal, select, update
 from sqlalchemy.exc import IntegrityError
 
 from services.errors import AlreadyFinished, Conflict, Invalid, Mistake, NotFinished, NotFound
-from services.sql import intake, line, series, transitions
+from services.estimate import Estimate
+from services.sql import intake, line, places, quota, series, transitions
 from services.sql.engine import reading, writing
 from services.sql.heads import JobHead, cut, heads
 from services.sql.ids import is_id
 from services.sql.news import gone_of, news_of
-from services.sql.rows import checkpoint_of, event_of, job_of
+from services.sql.rows import checkpoint_of, columns_of, event_of, foreseen, job_of
 from services.sql.schema import artifacts, checkpoints, events, jobs, labels
-from services.sql.types import storable
+from services.sql.types import storable, utc_now
 from services.sql.values import (
     TERMINAL,
     Artifact,
@@ -61,10 +62,10 @@ __all__ = [
 class JobStore:
     """The record of jobs; every method is one short transaction, safe from any thread."""
 
-    def __init__(self, engine: Engine, *, max_queued: int = 0) -> None:
-        """Work on `engine` (see `services.sql.engine`); `max_queued` per tenant, 0 = no limit."""
+    def __init__(self, engine: Engine, *, max_queued: int = 0, max_running: int = 0, max_stored_bytes: int = 0) -> None:
+        """Work on `engine` (see `services.sql.engine`); the limits are per tenant, 0 = none."""
         self.engine = engine
-        self.max_queued = max_queued
+        self.max_queued, self.max_running, self.max_stored_bytes = max_queued, max_running, max_stored_bytes
 
     def submit(
         self,
@@ -107,7 +108,8 @@ class JobStore:
         with writing(self.engine) as connection:
             if key is not None and (known := intake.known_request(connection, tenant, key, body)):
                 return known, False
-            intake.check_quota(connection, tenant, self.max_queued)
+            quota.check_queued(connection, tenant, self.max_queued)
+            quota.check_stored(connection, tenant, self.max_stored_bytes)
             source = None if parent_id is None else intake.parent(connection, tenant, parent_id)
             intake.require_upload(connection, tenant, spec)
             id = intake.add(connection, tenant, spec, outline, parent_id, origin)
@@ -126,7 +128,7 @@ class JobStore:
         """The job with everything that belongs to it, or NotFound."""
         with reading(self.engine) as connection:
             number = last_number(connection)
-            return view_of(connection, job_of(_row(connection, tenant, id)), number)
+            return view_of(connection, job_of(_row(connection, tenant, id)), number, self.max_running)
 
     def find(
         self,
@@ -263,9 +265,40 @@ class JobStore:
             return series.digest(connection, str(_row(connection, tenant, id)["id"]))
 
     def queue_of(self, job: Job) -> QueuePlace:
-        """Where a queued job stands and what it waits for."""
+        """Where a queued job stands, what it waits for and for how long."""
+        return self.places([job]).get(job.id, QueuePlace(None, None))
+
+    def places(self, among: Iterable[Job | JobHead]) -> dict[str, QueuePlace]:
+        """The same for all queued ones of several jobs, by id."""
         with reading(self.engine) as connection:
-            return line.place_of(connection, job)
+            return places.places_of(connection, among, self.max_running)
+
+    def first_queued(self, tenant: str, limit: int = 20) -> list[Job]:
+        """The tenant's queued jobs that it will have started first."""
+        mine = select(jobs).where(jobs.c.tenant == tenant, jobs.c.state == JobState.QUEUED)
+        with reading(self.engine) as connection:
+            rows = connection.execute(mine.order_by(jobs.c.priority.desc(), jobs.c.id).limit(limit)).mappings()
+            return [job_of(row) for row in rows]
+
+    def prospect(
+        self, tenant: str, spec: Mapping[str, Any], outline: Mapping[str, Any]
+    ) -> tuple[QueuePlace, Estimate | None]:
+        """Where a job would stand if it were submitted now, and how long it would train."""
+        columns = columns_of(spec) | foreseen(outline)
+        would_be = places.Candidate(
+            tenant, columns["device"], columns["priority"], utc_now(),
+            {"cpu": columns["memory_cpu"], "gpu": columns["memory_gpu"]},
+        )  # fmt: skip
+        with reading(self.engine) as connection:
+            place = places.Line(connection, self.max_running).place(would_be)
+            return place, intake.expected(connection, tenant, columns["task"], outline)
+
+    def expected(
+        self, tenant: str, spec: Mapping[str, Any], outlines: Iterable[Mapping[str, Any]]
+    ) -> list[Estimate | None]:
+        """How long jobs like `spec` with these plans would train, from the tenant's finished ones."""
+        with reading(self.engine) as connection:
+            return [intake.expected(connection, tenant, spec.get("task"), outline) for outline in outlines]
 
     def bells(self, limit: int = 100) -> list[str]:
         """Ids of queued jobs whose doorbell is due, most urgent first."""

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine, RowMapping, and_, delete, func, inser
 
 from services.artifacts import ArtifactStore
 from services.errors import Conflict, DataError, LeaseLost
-from services.sql import descent, line, series, transitions
+from services.sql import descent, series, transitions, turn
 from services.sql.engine import insert_many, writing
 from services.sql.rows import checkpoint_of, job_of
 from services.sql.schema import artifacts as artifact_rows
@@ -25,8 +25,9 @@ from services.sql.values import EVENT_KINDS, Artifact, Checkpoint, Flags, Job, J
 class Lease:
     """One attempt of one job, held by one worker. Not thread-safe against itself ending: writes after the end raise."""
 
-    def __init__(self, engine: Engine, job: Job, checkpoint: Checkpoint | None) -> None:
-        """Use `Lease.claim` instead."""
+    def __init__(self, engine: Engine, job: Job, checkpoint: Checkpoint | None, spare: int | None = None) -> None:
+        """Use `Lease.claim` instead. `spare` bytes of the device were free when the job was claimed (None: unknown)."""
+        self.spare = spare
         self.engine, self.job, self.attempt = engine, job, job.attempt
         self.resume_from = checkpoint
         self._began = time.monotonic()
@@ -34,16 +35,20 @@ class Lease:
     @classmethod
     def claim(
         cls, engine: Engine, worker_id: str, devices: Collection[str], *, max_running: int = 0,
-        environment: Mapping[str, Any] | None = None,
+        room: turn.Room | None = None, environment: Mapping[str, Any] | None = None,
     ) -> "Lease | None":  # fmt: skip
-        """Take the best queued job that fits `devices` ("cpu", "gpu", "gpu:0"; auto fits all), or None.
+        """Take the queued job whose turn it is on `devices` ("cpu", "gpu", "gpu:0"; auto fits all), or None.
 
-        `environment` says what the attempt will run on (see `services.receipt`).
+        A job that needs more memory than `room` has free is passed over. `environment` says what the attempt will run
+        on (see `services.receipt`).
         """
         with writing(engine) as connection:
-            best = line.next_in_line(connection, devices, max_running)
+            best, spare = turn.next_in_line(connection, worker_id, devices, max_running, room)
             row = best and transitions.start(connection, best, worker_id, ",".join(sorted(devices)), environment)
-            return None if row is None else cls(engine, job_of(row), checkpoint_of(connection, row))
+            if row is None:
+                return None
+            turn.taken(connection, row["tenant"])
+            return cls(engine, job_of(row), checkpoint_of(connection, row), spare)
 
     def beat(self, progress: Progress | None = None) -> Flags:
         """Say that the holder lives."""
@@ -123,17 +128,33 @@ class Lease:
                 raise Conflict("Nobody asked to cancel this job.")
             transitions.finish(connection, row, JobState.CANCELLED, Reason.CANCELLED_BY_USER, message, ran=self.ran)
 
-    def requeue(self, cause: str, trainer_died: bool, not_before_delay: float | None = None) -> JobState:
-        """Running -> queued after a back-off in seconds (None: the usual one), or T7 (given up), or T9 (cancelled)."""
+    def requeue(
+        self,
+        cause: str,
+        trainer_died: bool,
+        not_before_delay: float | None = None,
+        *,
+        last_reason: Reason | None = None,
+    ) -> JobState:
+        """Running -> queued after a back-off in seconds (None: the usual one), or T7 (given up), or T9 (cancelled).
+
+        `last_reason` is why it is given up, where that would be `poison` otherwise.
+        """
         with self._held({}) as (connection, row):
             return transitions.send_back(
-                connection, row, cause, trainer_died=trainer_died, delay=not_before_delay, ran=self.ran
-            )
+                connection, row, cause,
+                trainer_died=trainer_died, delay=not_before_delay, ran=self.ran, last_reason=last_reason,
+            )  # fmt: skip
 
     def await_space(self, cause: str) -> JobState:
         """Running -> queued because a disk is full, without counting it against the job; or T7 or T9."""
         with self._held({}) as (connection, row):
             return transitions.await_space(connection, row, cause, self.ran)
+
+    def step_aside(self, cause: str) -> JobState:
+        """Running -> queued because strangers have taken the device's memory; nothing counts against the job."""
+        with self._held({}) as (connection, row):
+            return transitions.step_aside(connection, row, cause, self.ran)
 
     @property
     def ran(self) -> float:

@@ -16,6 +16,7 @@ from kernels.tensor import TensorSpec
 from services import datasets
 from services.datasets import Card, Sizes, Split
 from services.errors import Invalid, Mistake, NotFound
+from services.footprint import Load, footprint
 from services.job_spec import LOSSES, OPTIMIZERS, SCHEDULE_FAMILY, DatasetSpec, JobSpec, NetworkSpec, TrainingSpec
 from services.library import BUILT_IN, Library
 from services.metrics import metric
@@ -46,6 +47,7 @@ class Preflight:
     metrics: list[str]
     epochs: int
     slots: int
+    keeps_best: bool = False
 
     @property
     def steps_per_epoch(self) -> int:
@@ -71,6 +73,12 @@ class Preflight:
         }
 
     @property
+    def memory(self) -> dict[str, Any]:
+        """What it takes of a worker's memory, by kind of worker."""
+        row = 4 * (self.network.output.features + 1)
+        return footprint(Load(self.bytes, row * self.batch, row * sum(self.sizes), self.total_steps, self.keeps_best))
+
+    @property
     def outline(self) -> dict[str, Any]:
         """The plan as JSON: what `validate` answers and the job carries."""
         return {
@@ -81,6 +89,7 @@ class Preflight:
             "parameters": self.network.parameters,
             "flops_per_step": 3 * self.network.flops,
             "bytes": self.bytes | {"total": sum(self.bytes.values())},
+            "memory": self.memory,
             "rows": self.sizes._asdict(),
             "batch_size": self.batch,
             "steps_per_epoch": self.steps_per_epoch,
@@ -156,7 +165,8 @@ def review(
     if found.mistakes or target is None or sizes is None or names is None:
         return found.mistakes, None
     slots = len(OPTIMIZERS.build(training.optimizer).slots())
-    return [], Preflight(card, sizes, batch, shapes, target[1], target[0], names, training.epochs, slots)
+    best = training.early_stopping is not None and training.early_stopping.restore_best_weights
+    return [], Preflight(card, sizes, batch, shapes, target[1], target[0], names, training.epochs, slots, best)
 
 
 @final

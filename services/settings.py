@@ -41,6 +41,9 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "text", "json"] = Field("auto", description="auto: text on a terminal, else JSON.")
     max_running_per_key: int = Field(0, ge=0, description="Most jobs one tenant runs at once; 0 means no limit.")
     max_queued_per_key: int = Field(1000, ge=0, description="Most jobs one tenant may have queued; 0 means no limit.")
+    max_stored_bytes_per_key: int = Field(
+        0, ge=0, description="Most bytes of uploads, models and checkpoints one tenant may have; 0 means no limit."
+    )
     max_body_bytes: int = Field(1_000_000, gt=0, description="Largest request body in bytes.")
     keep_finished_days: float = Field(
         0,

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final, final
 
 from services.fleet import Device
+from workers import memory
 
 _MEBIBYTE: Final = 1024 * 1024
 _FIELDS: Final = "index,uuid,name,memory.total,memory.free"
@@ -110,7 +111,7 @@ def _bytes(mebibytes: str) -> int | None:
 def free_memory(choice: Choice) -> int | None:
     """Bytes free on the device now."""
     if choice.device.kind == "cpu":
-        return _memory("MemAvailable")
+        return memory.free()
     return next((gpu.memory_free for gpu in _listed() if choice.cuda_devices in {gpu.uuid, gpu.index}), None)
 
 
@@ -120,16 +121,11 @@ def cores() -> int:
 
 
 def describe_cpu() -> Device:
-    """The CPU: model, cores, and the machine's memory."""
+    """The CPU: model, cores, and the memory that its processes may use: the machine's, or what a limit leaves of it."""
     text = _read("/proc/cpuinfo")
     model = re.search(r"^(?:model name|Model|Hardware)\s*:\s*(.+)$", text, re.MULTILINE)
     name = model.group(1).strip() if model else platform.processor() or platform.machine()
-    return Device("cpu", f"{name} ({cores()} cores)", _memory("MemTotal"), _memory("MemAvailable"))
-
-
-def _memory(field: str) -> int | None:
-    found = re.search(rf"^{field}:\s*(\d+) kB", _read("/proc/meminfo"), re.MULTILINE)
-    return int(found.group(1)) * 1024 if found else None
+    return Device("cpu", f"{name} ({cores()} cores)", memory.total(), memory.free())
 
 
 def _read(path: str) -> str:

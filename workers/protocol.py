@@ -118,12 +118,13 @@ class Done(Said):
 
 @final
 class Failed(Said):
-    """Training cannot succeed; the trainer exits next."""
+    """Training cannot succeed; the trainer exits next. `crowded`: strangers have taken the device's memory."""
 
     type: Literal["failed"]
     reason: Literal["out_of_memory", "diverged", "data_error", "spec_error", "storage_full", "internal_error"]
     message: str
     metrics: list[MetricRow] = []
+    crowded: bool = False
 
 
 Message: TypeAlias = Phase | Progress | Metrics | Log | Diagnostic | Data | CheckpointWritten | Done | Failed

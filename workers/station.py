@@ -24,9 +24,11 @@ from services.lease import Lease
 from services.receipt import environment
 from services.settings import Settings
 from services.sql.engine import open_engine
+from services.sql.turn import Room
 from workers import gpu
 from workers.doorbell import ring
 from workers.ledger import OUTAGE, Pace
+from workers.memory import allowance
 from workers.spawner import Spawner, ZygoteLost, trainer_environment
 from workers.supervisor import supervise
 from workers.trainer import ENGINE
@@ -125,10 +127,11 @@ class Station:
         return True
 
     def _claim(self) -> Lease | None:
-        most = self._duty.settings.max_running_per_key
+        most, choice = self._duty.settings.max_running_per_key, self._duty.choice
+        room = Room(socket.gethostname(), choice.device.memory_total, gpu.free_memory(choice))
         try:
             return Lease.claim(
-                self._engine, self.id, self._duty.choice.takes, max_running=most, environment=self._environment
+                self._engine, self.id, choice.takes, max_running=most, room=room, environment=self._environment
             )
         except OUTAGE as error:
             log.warning("the record does not answer: %s", error)
@@ -149,6 +152,7 @@ class Station:
 
     def _supervise(self, lease: Lease) -> str:
         duty = self._duty
+        need = lease.job.memory_gpu if duty.choice.device.kind == "gpu" else lease.job.memory_cpu
         return supervise(
             lease,
             self._spawner,
@@ -158,6 +162,7 @@ class Station:
             datasets_dir=duty.settings.datasets_dir,
             draining=self.draining.is_set,
             pace=duty.pace,
+            memory=allowance(need, lease.spare),
         )
 
     def _give_back(self, lease: Lease) -> str:
@@ -192,7 +197,8 @@ class Station:
     def _be_present(self) -> None:
         beats, known = 0, False
         while not self.draining.is_set():
-            look = beats % _BEATS_PER_LOOK == 0
+            # A GPU is asked through a process of its own, which costs something.
+            look = self._duty.choice.device.kind == "cpu" or beats % _BEATS_PER_LOOK == 0
             free = gpu.free_memory(self._duty.choice) if look else None
             with contextlib.suppress(*OUTAGE):
                 known = known and self._fleet.seen(self.id, current_job=self._job, memory_free=free)
@@ -202,6 +208,8 @@ class Station:
             beats += 1
             if select.select([self._duty.drain], [], [], self._duty.settings.heartbeat_seconds)[0]:
                 self.draining.set()
+        with contextlib.suppress(*OUTAGE):
+            self._fleet.drain(self.id)
         with self._desk:
             self._leave()
 

@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeAlias, final
 
+from services.amounts import amount
 from services.artifacts import ArtifactStore
 from services.errors import DataError, Invalid, LeaseLost, NotFound, StorageFull, TrainyardError
 from services.jobs import Artifact, Checkpoint, JobState, Reason
@@ -24,6 +25,7 @@ from services.uploads.folder import UploadFolder
 from services.uploads.library import for_trainer
 from services.uploads.store import UploadStore
 from workers.ledger import Ledger, Pace, insist
+from workers.memory import Watch
 from workers.protocol import (
     EXIT_DEVICE_LOST,
     EXIT_UNREADABLE,
@@ -41,6 +43,7 @@ from workers.protocol import (
     ProtocolError,
     parse,
 )
+from workers.shortage import Shortage
 from workers.spawner import Spawner, TrainerProcess
 
 log = logging.getLogger(__name__)
@@ -86,12 +89,14 @@ class Supervision:
     """The watch over one trainer. `run` returns how it ended: a job state, or `lease_lost`."""
 
     def __init__(
-        self, lease: Lease, trainer: TrainerProcess, store: ArtifactStore, draining: Callable[[], bool], pace: Pace
-    ) -> None:
+        self, lease: Lease, trainer: TrainerProcess, store: ArtifactStore, draining: Callable[[], bool], pace: Pace,
+        memory: Watch,
+    ) -> None:  # fmt: skip
         """Watch `trainer`, which works on the job of `lease`; `draining` says that this worker is going down."""
         self._lease, self._trainer, self._store, self._pace = lease, trainer, store, pace
         self._draining, self._stop_sent, self._drain_sent = draining, False, False
         self._ledger = Ledger(lease, store, pace)
+        self._memory, self._shortage = memory, Shortage(lease, memory)
         self._progressing = Progressing(pace.hang, pace.hang_steps)
         self._lines: Lines | None = Lines()
         self._ended_streams: set[int] = set()
@@ -174,6 +179,10 @@ class Supervision:
                 self._close_with(partial(self._succeed, said, self._artifacts(said)))
             case Failed(reason="storage_full"):
                 self._close_with(partial(self._lease.await_space, said.message))
+            case Failed(crowded=True):
+                self._close_with(partial(self._lease.step_aside, f"Others have taken the memory: {said.message}"))
+            case Failed(reason="out_of_memory"):
+                self._close_with(partial(self._too_large, f"The memory ran out: {said.message}", said.metrics))
             case Failed():
                 self._close_with(partial(self._fail, Reason(said.reason), said.message, said.metrics))
 
@@ -191,6 +200,8 @@ class Supervision:
             self._end(self._out_of_time, 0.0)
         if self._ending is None and self._progressing.hangs():
             self._end(partial(self._requeue, "The trainer made no progress any more.", True), 0.0)
+        if self._memory.exceeded() and self._ending is None:
+            self._end(partial(self._too_large, f"The trainer took {amount(self._memory.peak)} of memory"), 0.0)
         if now >= self._kill_at:
             self._trainer.kill()
 
@@ -226,6 +237,9 @@ class Supervision:
         self._lease.fail(reason, message, metrics)
         return JobState.FAILED
 
+    def _too_large(self, what: str, metrics: Any = ()) -> str:
+        return self._fail(Reason.OUT_OF_MEMORY, self._shortage.told(what), metrics)
+
     def _cancelled(self) -> str:
         self._lease.cancelled()
         return JobState.CANCELLED
@@ -249,6 +263,9 @@ class Supervision:
             if self._lease.resume_from is self._resumed:
                 give_up_checkpoint(self._lease, "cannot be used by this version of Trainyard")
             return self._requeue("The checkpoint could not be used.", False, 0.0)
+        if self._memory.died_of_it(status):
+            cause = self._shortage.told(f"The trainer was killed for want of memory ({how(status)})")
+            return self._lease.requeue(cause, True, last_reason=Reason.OUT_OF_MEMORY)
         return self._requeue(f"The trainer died: {how(status)}.", True)
 
     def _about(self) -> dict[str, Any]:
@@ -259,7 +276,7 @@ def how(status: int) -> str:
     """An exit status in words."""
     if status >= 0:
         return f"exit status {status}"
-    return f"signal {-status}" + (" (out of memory?)" if status == -9 else "")
+    return f"signal {-status}"
 
 
 def sound_checkpoint(lease: Lease, store: ArtifactStore) -> Checkpoint | None:
@@ -292,8 +309,12 @@ def supervise(
     datasets_dir: Path,
     draining: Callable[[], bool],
     pace: Pace,
+    memory: int | None = None,
 ) -> str:
-    """Run one attempt from its claim to its end; returns the job's new state, or `lease_lost`."""
+    """Run one attempt from its claim to its end; returns the job's new state, or `lease_lost`.
+
+    `memory` is what it may take of the device's, in bytes; None: as much as there is.
+    """
     job = lease.job
 
     def give_back(error: Exception) -> str:
@@ -312,6 +333,7 @@ def supervise(
             "resume": str(store.resolve(resume.path)) if resume else None,
             "device": device,
             "threads": threads,
+            "memory": memory,
             "datasets_dir": str(datasets_dir),
             **for_trainer(UploadStore(lease.engine), UploadFolder(store.folder), job.tenant, job.spec),
         }
@@ -323,4 +345,5 @@ def supervise(
         return JobState.FAILED
     except (OSError, TrainyardError) as error:
         return give_back(error)
-    return Supervision(lease, trainer, store, draining, pace).run()
+    watch = Watch(trainer.pid, memory, "cpu" if device == "cpu" else "gpu")
+    return Supervision(lease, trainer, store, draining, pace, watch).run()

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final, TextIO, TypeAlias, final
 
 from services.errors import TrainyardError
+from workers import memory
 from workers.protocol import EXIT_DRAINED, EXIT_OK, EXIT_UNREADABLE, encode
 
 Sayable: TypeAlias = dict[str, Any]
@@ -130,7 +131,9 @@ def train(request: Sayable, engine: Engine, mouth: Mouth, commands: Commands) ->
         traceback.print_exc()
         if getattr(error, "code", None) == "checkpoint_unreadable":
             return EXIT_UNREADABLE
-        mouth.say({"type": "failed", "reason": reason_of(error), "message": describe(error)})
+        taken = isinstance(error, MemoryError) and memory.crowded_out(str(error))
+        more = {"crowded": True} if taken else {}
+        mouth.say({"type": "failed", "reason": reason_of(error), "message": describe(error), **more})
         return EXIT_OK
 
 
@@ -172,7 +175,9 @@ def run(engine: Engine, protocol: int) -> int:
     commands = Commands(source)
     commands.listen()
     mouth = Mouth(protocol)
-    status = train(json.loads(line), engine, mouth, commands)
+    request = json.loads(line)
+    memory.bind(request.get("memory"), request["device"], request["threads"])
+    status = train(request, engine, mouth, commands)
     mouth.flush()
     return status
 

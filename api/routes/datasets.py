@@ -77,7 +77,7 @@ def show_dataset(name: Name, caller: Reader, record: Opened) -> DatasetOut:
     "/{name}",
     status_code=201,
     openapi_extra=FILE,
-    responses={**AGAIN, **problems(404, 408, 409, 413, 415, 422, 507)},
+    responses={**AGAIN, **problems(404, 408, 409, 413, 415, 422, 429, 507)},
 )
 async def put_dataset(
     request: Request, response: Response, name: NewName, caller: Submitter, record: Opened, kind: AskedKind = None

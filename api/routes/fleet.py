@@ -10,6 +10,7 @@ from services.errors import NotFound
 router = APIRouter(prefix="/v1", tags=["fleet"])
 
 SEEN_SECONDS = 60.0
+FIRST = 20
 
 
 @router.get("/workers", responses=problems())
@@ -21,8 +22,10 @@ def list_workers(caller: Reader, record: Opened) -> WorkerList:
 
 @router.get("/queue", responses=problems())
 def show_queue(caller: Reader, record: Opened) -> QueueViewOut:
-    """The queue at a glance."""
-    return QueueViewOut.of(record.fleet.queue())
+    """The queue at a glance, and where the first of your own jobs stand in it."""
+    first = record.jobs.first_queued(caller.tenant, FIRST)
+    places = record.jobs.places(first)
+    return QueueViewOut.of(record.fleet.queue(), [(job, places[job.id]) for job in first])
 
 
 def owns(record: Opened, tenant: str, job: str | None) -> bool:

@@ -9,9 +9,9 @@ from api.bodies import body_sha, read_mapping
 from api.deps import Canceller, JobId, Opened, Reader, Record, Submitter
 from api.openapi import problems, spec_body
 from api.schemas import EstimateOut, JobOut, JobPage, JobRow, PlanOut, QueueOut
+from services.admission import fitting, refuse_what_fits_nowhere
 from services.agents.review import AgentPreflight
 from services.agents.spec import AnyJobSpec
-from services.estimate import estimate
 from services.jobs import JobState
 from services.keys import Key
 from services.preflight import Preflight
@@ -30,30 +30,20 @@ IdempotencyKey: TypeAlias = Annotated[
 Label: TypeAlias = Annotated[str | None, Query(max_length=100, pattern=r"^[^\x00]*$")]
 Cursor: TypeAlias = Annotated[str | None, Query(max_length=200, pattern=r"^[\x21-\x7e]*$")]
 SEEN_SECONDS = 60.0
-COMPARED = 50
 
 
 @router.post("/validate", openapi_extra=spec_body(), responses=problems(413, 415, 422))
 def validate_job(caller: Submitter, data: Data, record: Opened) -> PlanOut:
     """Say what a spec would do, on the same path as submitting it; nothing is queued."""
     wanted, plan = _checked(record, caller, data)
-    device = wanted.resources.device
-    workers = record.fleet.workers(within_seconds=SEEN_SECONDS)
-    of_kind = [w for w in workers if device in {"auto", w.device.kind}]
-    needed = plan.outline["bytes"]["total"]
-    fitting = [w.id for w in of_kind if w.device.memory_total is None or w.device.memory_total >= needed]
-    nobody = "a worker: none is running" if device == "auto" else f"a worker with a {device.upper()}: none is running"
-    waiting_for = f"a worker with {needed / 1e9:,.1f} GB of memory" if of_kind else nobody
-    ahead = record.fleet.queue().depth.get("queued", 0)
-    queue = QueueOut(position=ahead + 1, waiting_for=None if fitting else waiting_for)
-    done = record.jobs.find(caller.tenant, state=JobState.SUCCEEDED, limit=COMPARED).items
-    guess = estimate(done, plan.outline)
+    spec, workers = wanted.model_dump(mode="json"), record.fleet.workers(within_seconds=SEEN_SECONDS)
+    place, guess = record.jobs.prospect(caller.tenant, spec, plan.outline)
     return PlanOut(
         outline=plan.outline,
-        spec=wanted.model_dump(mode="json"),
+        spec=spec,
         estimate=None if guess is None else EstimateOut.model_validate(guess),
-        workers=fitting,
-        queue=queue,
+        workers=[worker.id for worker in fitting(workers, wanted.resources.device, plan.memory)],
+        queue=QueueOut.model_validate(place),
     )
 
 
@@ -86,7 +76,9 @@ def _submit(record: Record, caller: Key, data: dict[str, Any], key: str | None, 
 def _checked(record: Record, caller: Key, data: dict[str, Any]) -> tuple[AnyJobSpec, Preflight | AgentPreflight]:
     library = Shelves(record.desk.store, caller.tenant)
     wanted = parse_job(data, library)
-    return wanted, check_job(wanted, library)
+    plan = check_job(wanted, library)
+    refuse_what_fits_nowhere(wanted, plan, record.fleet.workers(within_seconds=SEEN_SECONDS), library)
+    return wanted, plan
 
 
 @router.get("", responses=problems(422))
@@ -104,7 +96,10 @@ def list_jobs(
     page = record.jobs.heads(caller.tenant, state=state, label=label, cursor=cursor, limit=limit)
     if page.next_cursor:
         response.headers["Link"] = f'<{request.url.include_query_params(cursor=page.next_cursor)}>; rel="next"'
-    return JobPage(items=[JobRow.model_validate(head) for head in page.items], next_cursor=page.next_cursor)
+    places = record.jobs.places(page.items)
+    return JobPage(
+        items=[JobRow.listed(head, places.get(head.id)) for head in page.items], next_cursor=page.next_cursor
+    )
 
 
 @router.get("/{id}", responses=problems(404))

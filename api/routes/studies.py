@@ -9,12 +9,11 @@ from starlette.concurrency import run_in_threadpool
 from api.bodies import body_sha, parsed, read_mapping
 from api.deps import Canceller, Opened, Reader, Record, Submitter
 from api.openapi import json_body, problems, study_body
-from api.routes.jobs import COMPARED, SEEN_SECONDS, Cursor, Data, IdempotencyKey
+from api.routes.jobs import SEEN_SECONDS, Cursor, Data, IdempotencyKey
 from api.routes.pictures import PICTURE, SVG
 from api.study_schemas import ExtendIn, StudyOut, StudyPage, StudyPlanOut, StudyRow, totals
+from services.admission import fitting
 from services.errors import Invalid, Mistake, NotFinished, NotFound
-from services.estimate import estimate
-from services.jobs import JobState
 from services.keys import Key
 from services.studies.chart import POLICY, draw
 from services.studies.spec import Planned, parse_study
@@ -44,13 +43,11 @@ def validate_study(data: Data, caller: Submitter, record: Opened) -> StudyPlanOu
     outlines = [dict(trial.outline) for trial in planned.trials]
     needed, steps = totals(outlines)
     device = planned.base.job["resources"]["device"]
-    workers = [
-        w.id
-        for w in record.fleet.workers(within_seconds=SEEN_SECONDS)
-        if device in {"auto", w.device.kind} and (w.device.memory_total is None or w.device.memory_total >= needed)
-    ]
-    done = record.jobs.find(caller.tenant, state=JobState.SUCCEEDED, limit=COMPARED).items
-    guesses = [guess.seconds for outline in outlines if (guess := estimate(done, outline)) is not None]
+    workers = record.fleet.workers(within_seconds=SEEN_SECONDS)
+    for outline in outlines:
+        workers = fitting(workers, device, outline["memory"])
+    expected = record.jobs.expected(caller.tenant, planned.base.job, outlines)
+    guesses = [guess.seconds for guess in expected if guess is not None]
     total = sum(guesses) if guesses else None
     at_once = max(1, min(len(workers), planned.spec["parallel"]))
     return StudyPlanOut(
@@ -62,7 +59,7 @@ def validate_study(data: Data, caller: Submitter, record: Opened) -> StudyPlanOu
         steps=steps,
         compute_seconds=total,
         wall_seconds=None if total is None else round(total / at_once, 3),
-        workers=workers,
+        workers=[worker.id for worker in workers],
         spec=dict(planned.spec),
     )
 

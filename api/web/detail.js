@@ -216,8 +216,8 @@ function verdict([ours, ...others]) {
 }
 
 function message(job) {
-  const place = job.queue?.position && `Number ${job.queue.position} in the queue${job.queue.waiting_for ? `, waiting for ${job.queue.waiting_for}` : ""}.`;
-  const text = job.message || place;
+  const place = job.queue?.position && `Number ${job.queue.position} in the queue${job.queue.waiting_for ? `, waiting for ${job.queue.waiting_for}` : ""}${job.queue.eta_seconds ? `, starts in about ${span(job.queue.eta_seconds)}` : ""}.`;
+  const text = [job.message, place].filter(Boolean).join(" ");
   return text ? el("p", { class: job.state === "failed" ? "message bad" : "message" }, text) : null;
 }
 

@@ -12,6 +12,7 @@ from services.agents.environments import Environment, environment
 from services.agents.networks import Blueprint, check_head
 from services.agents.spec import AGENTS, AgentTrainingSpec, EnvironmentSpec, ReinforcementSpec
 from services.errors import Invalid, Mistake
+from services.footprint import Load, footprint
 from services.job_spec import OPTIMIZERS, SCHEDULE_FAMILY, NetworkSpec
 from services.outline import Outline, outline
 from services.preflight import layer_card
@@ -53,6 +54,12 @@ class AgentPreflight:
         }
 
     @property
+    def memory(self) -> dict[str, Any]:
+        """What it takes of a worker's memory, by kind of worker. The best weights are always kept."""
+        rows = 4 * self.network.nodes[0].x.shape[0] * (self.network.output.features + 1)
+        return footprint(Load(self.bytes, rows, rows, self.updates, keeps_best=True))
+
+    @property
     def outline(self) -> dict[str, Any]:
         """The plan as JSON: what `validate` answers and the job carries. A step is a timestep."""
         row = self.network.flops / self.network.nodes[0].x.shape[0]
@@ -65,6 +72,7 @@ class AgentPreflight:
             "critic_parameters": None if self.critic is None else self.critic.parameters,
             "flops_per_step": int(row + learning),
             "bytes": self.bytes | {"total": sum(self.bytes.values())},
+            "memory": self.memory,
             "batch_size": self.network.nodes[0].x.shape[0],
             "updates": self.updates,
             "total_steps": self.total,

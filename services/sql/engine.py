@@ -201,6 +201,15 @@ def _wait_for_turn(connection: Connection) -> None:
     connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
 
 
+def one_at_a_time(connection: Connection, what: str) -> None:
+    """Wait until no other transaction does `what`, and keep others waiting until this one ends.
+
+    On SQLite there is only ever one writing transaction.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(hashtext(:what))"), {"what": what})
+
+
 def ping(engine: Engine) -> None:
     """Ask the database for a sign of life; Unavailable when there is none."""
     with reading(engine) as connection:

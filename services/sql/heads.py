@@ -19,6 +19,7 @@ class JobHead:
     """A job as a list shows it; the fields mean what they mean in Job. `task` and `dataset` come from its spec."""
 
     id: str
+    tenant: str
     name: str
     labels: tuple[str, ...]
     state: JobState
@@ -27,6 +28,10 @@ class JobHead:
     task: str | None
     dataset: str | None
     device: str
+    priority: int
+    not_before: datetime
+    memory_cpu: int
+    memory_gpu: int
     attempt: int
     progress: float
     phase: str | None
@@ -39,6 +44,7 @@ class JobHead:
     best: Document | None
     result: Document | None
     parent_id: str | None
+    origin: str | None
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None

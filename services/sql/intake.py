@@ -3,18 +3,22 @@
 import hashlib
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection, RowMapping, and_, func, insert, select, update
 
-from services.errors import Conflict, KeyReused, NotFound, QuotaExceeded
+from services.errors import Conflict, KeyReused, NotFound
+from services.estimate import Estimate, Pace, estimate
 from services.sql.engine import insert_many
 from services.sql.ids import is_id, new_id
-from services.sql.rows import columns_of
+from services.sql.rows import columns_of, foreseen
 from services.sql.schema import checkpoints, idempotency, jobs, labels, metrics, uploads
 from services.sql.transitions import announce, ring
 from services.sql.types import to_json, utc_now
 from services.sql.values import JobState
+
+COMPARED: Final = 50
+"""Finished jobs that an estimate looks at."""
 
 
 def sha_of(text: str) -> str:
@@ -39,13 +43,16 @@ def known_request(connection: Connection, tenant: str, key_sha: str, body_sha: s
     return str(row["job"])
 
 
-def check_quota(connection: Connection, tenant: str, most: int) -> None:
-    """QuotaExceeded when the tenant has `most` jobs queued already; 0 = no limit."""
-    mine = select(func.count()).select_from(jobs).where(jobs.c.tenant == tenant, jobs.c.state == JobState.QUEUED)
-    if most and connection.execute(mine).scalar_one() >= most:
-        raise QuotaExceeded(
-            f"{most} jobs are queued already, which is the limit.", hint="Wait for some to finish, or cancel some."
-        )
+def expected(connection: Connection, tenant: str, task: object, outline: Mapping[str, Any]) -> Estimate | None:
+    """How long a job will train, from the tenant's last finished jobs; steps of agents are compared with each other."""
+    same = jobs.c.task == "reinforcement"
+    same = same if task == "reinforcement" else func.coalesce(jobs.c.task, "") != "reinforcement"
+    done = select(jobs.c.id, jobs.c.flops_per_step, jobs.c.step_seconds).where(
+        jobs.c.tenant == tenant, jobs.c.state == JobState.SUCCEEDED, same,
+        jobs.c.step_seconds.is_not(None), jobs.c.flops_per_step.is_not(None),
+    )  # fmt: skip
+    rows = connection.execute(done.order_by(jobs.c.id.desc()).limit(COMPARED)).all()
+    return estimate((Pace(*row) for row in rows), outline)
 
 
 def add(
@@ -54,8 +61,9 @@ def add(
 ) -> str:  # fmt: skip
     """T1: the job's row, its labels, its event and its doorbell; returns its id."""
     now, id = utc_now(), new_id()
-    columns = columns_of(spec) | {"spec": dict(spec), "outline": dict(outline), "parent_id": parent_id}
-    columns |= {"origin": origin}
+    columns = columns_of(spec) | foreseen(outline) | {"spec": dict(spec), "outline": dict(outline)}
+    guess = expected(connection, tenant, columns["task"], outline)
+    columns |= {"parent_id": parent_id, "origin": origin, "expected_seconds": None if guess is None else guess.seconds}
     connection.execute(insert(jobs).values(id=id, tenant=tenant, created_at=now, not_before=now, **columns))
     insert_many(connection, labels, [{"job": id, "label": label} for label in sorted(set(columns["labels"]))])
     announce(connection, id, 0, JobState.QUEUED)

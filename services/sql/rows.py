@@ -57,6 +57,13 @@ def seconds_of(value: object) -> float | None:
     return float(found[1]) * _SECONDS[found[2] or "s"] if found else None
 
 
+def foreseen(outline: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns of a new job that come out of its plan: operations of a step, and bytes by kind of worker."""
+    memory = outline.get("memory") or {}
+    needs = {f"memory_{kind}": int((memory.get(kind) or {}).get("total", 0)) for kind in ("cpu", "gpu")}
+    return needs | {"flops_per_step": outline.get("flops_per_step")}
+
+
 def columns_of(spec: Mapping[str, Any]) -> dict[str, Any]:
     """The columns of a new job that come out of its spec."""
     resources = spec.get("resources") or {}
@@ -67,4 +74,5 @@ def columns_of(spec: Mapping[str, Any]) -> dict[str, Any]:
         "device": device_kind(str(resources.get("device") or "auto")),
         "priority": PRIORITIES.get(priority, 0) if isinstance(priority, str) else int(priority or 0),
         "max_runtime": seconds_of(resources.get("max_runtime")),
+        "task": None if spec.get("task") is None else cleaned(str(spec["task"])),
     }

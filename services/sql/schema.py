@@ -67,14 +67,40 @@ jobs: Final = Table(
     Column("best", JsonText),
     Column("checkpoint_step", Whole),
     Column("data", JsonText),
+    Column("task", Text),
+    Column("memory_cpu", Whole, nullable=False, server_default="0"),
+    Column("memory_gpu", Whole, nullable=False, server_default="0"),
+    Column("flops_per_step", Double),
+    Column("step_seconds", Double),
+    Column("expected_seconds", Double),
     CheckConstraint("state IN ('queued', 'running', 'succeeded', 'failed', 'cancelled')", name="known_state"),
     CheckConstraint("(state = 'running') = (owner IS NOT NULL)", name="running_has_owner"),
     CheckConstraint("state <> 'succeeded' OR result IS NOT NULL", name="success_has_result"),
     Index("jobs_by_tenant", "tenant", "id"),
     Index("jobs_by_parent", "parent_id"),
     Index("jobs_by_state", "tenant", "state", "id"),
-    # Claims, places and counts are answered from the index alone: rows hold specs and plans and are wide.
+    # Everything that a claim looks at, so that it reads no job but the one it takes: rows are large.
+    Index(
+        "jobs_by_lane",
+        "state",
+        "device",
+        "tenant",
+        text("priority DESC"),
+        "id",
+        "not_before",
+        "attempt",
+        "memory_cpu",
+        "memory_gpu",
+        "expected_seconds",
+    ),
     Index("jobs_in_line", "state", text("priority DESC"), "id", "not_before", "device", "tenant"),
+)
+
+turns: Final = Table(
+    "turns",
+    METADATA,
+    Column("tenant", Text, primary_key=True),
+    Column("number", Whole, nullable=False),
 )
 
 labels: Final = Table(
@@ -230,6 +256,7 @@ workers: Final = Table(
     Column("pid", Integer, nullable=False),
     Column("device", JsonText, nullable=False),
     Column("current_job", Text),
+    Column("draining", Boolean, nullable=False, server_default=false()),
     Column("seen_at", Moment, nullable=False),
 )
 

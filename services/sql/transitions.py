@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, and_, delete, insert, or_, select, update
 
+from services.estimate import step_seconds
 from services.sql.schema import attempts, events, jobs, outbox
 from services.sql.types import cleaned, utc_now
 from services.sql.values import JobState, Reason
@@ -127,7 +128,7 @@ def finish(
         "ran_seconds": row["ran_seconds"] + _close_attempt(connection, row, state, message, ran),
     }  # fmt: skip
     if state is JobState.SUCCEEDED:
-        changes["progress"] = 1.0
+        changes |= {"progress": 1.0, "step_seconds": step_seconds(row["attempt"], row["step"], result)}
     connection.execute(update(jobs).where(jobs.c.id == row["id"]).values(changes))
     connection.execute(delete(outbox).where(outbox.c.job == row["id"]))
     announce(connection, row["id"], row["attempt"], state, reason=str(reason), message=message)
@@ -161,16 +162,19 @@ def send_back(
     trainer_died: bool,
     delay: float | None = None,
     ran: float | None = None,
+    last_reason: Reason | None = None,
 ) -> JobState:
     """T6, running -> queued; or T7 (given up) or T9 (a cancel was waiting). Returns the new state.
 
     `ran` says how many seconds the attempt ran, measured by a clock that does not jump; None: nobody measured it.
+    `last_reason` stands in for `poison` where the cause is known to be another.
     """
     if row["cancel_requested"]:
         return _cancel(connection, row, cause, ran)
     no_progress, lost = _count(connection, row, trainer_died)
     tries = row["attempt"] - row["storage_waits"]
     given_up = verdict(tries, no_progress, lost, trainer_died) or _out_of_time(connection, row, ran)
+    given_up = last_reason if last_reason and given_up is Reason.POISON else given_up
     if given_up is not None:
         return _give_up(connection, row, given_up, cause, ran)
     wait = backoff(no_progress + lost) if delay is None else delay
@@ -187,6 +191,14 @@ def await_space(connection: Connection, row: RowMapping, cause: str, ran: float 
     if given_up is not None:
         return _give_up(connection, row, given_up, cause, ran)
     _requeue(connection, row, cause, min(backoff(waits), SPACE_BACKOFF), ran, storage_waits=waits)
+    return JobState.QUEUED
+
+
+def step_aside(connection: Connection, row: RowMapping, cause: str, ran: float | None = None) -> JobState:
+    """T6 for a job whose place is taken by strangers: it waits, and nothing of it counts against the job."""
+    if row["cancel_requested"] or _out_of_time(connection, row, ran):
+        return send_back(connection, row, cause, trainer_died=False, ran=ran)
+    _requeue(connection, row, cause, backoff(row["attempt"]), ran)
     return JobState.QUEUED
 
 

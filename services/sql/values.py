@@ -49,7 +49,9 @@ class Reason(StrEnum):
 class Job:
     """One job as the record knows it; times are aware UTC datetimes, durations seconds.
 
-    `origin` says what kind of child of `parent_id` it is: `retry` or `replay`.
+    `origin` says what kind of child of `parent_id` it is: `retry` or `replay`. `memory_cpu` and `memory_gpu` are the
+    bytes it needs on a worker of that kind (0: not known), `expected_seconds` how long it will train, guessed from the
+    tenant's finished jobs when it was submitted.
     """
 
     id: str
@@ -85,6 +87,9 @@ class Job:
     checkpoint_step: int | None
     data: Document | None
     origin: str | None = None
+    memory_cpu: int = 0
+    memory_gpu: int = 0
+    expected_seconds: float | None = None
 
     @property
     def terminal(self) -> bool:
@@ -194,10 +199,15 @@ class Pulse:
 @final
 @dataclass(frozen=True)
 class QueuePlace:
-    """Where a queued job stands: `position` counts from 1; both are None once it has left the queue."""
+    """Where a queued job stands among those that compete for the same devices: `position` counts from 1.
+
+    `waiting_for` says in a user's words what stands between it and its start, `eta_seconds` when that will be (None:
+    nobody knows). All are None once it has left the queue.
+    """
 
     position: int | None
     waiting_for: str | None
+    eta_seconds: float | None = None
 
 
 @final

@@ -9,6 +9,7 @@ from sqlalchemy.exc import IntegrityError
 from services.errors import Conflict, Invalid, Mistake, NotFound
 from services.sql.engine import reading, writing
 from services.sql.ids import is_id
+from services.sql.quota import check_stored
 from services.sql.schema import jobs, upload_names, upload_reports, uploads
 from services.sql.types import storable, to_json, utc_now
 from services.sql.values import JobState, Page
@@ -24,9 +25,9 @@ _COLUMNS: Final = [column for column in uploads.c if column is not uploads.c.sam
 class UploadStore:
     """The record of uploaded data sets; foreign ones do not exist for anybody."""
 
-    def __init__(self, engine: Engine) -> None:
-        """Work on `engine` (see `services.sql.engine`)."""
-        self.engine = engine
+    def __init__(self, engine: Engine, *, max_stored_bytes: int = 0) -> None:
+        """Work on `engine` (see `services.sql.engine`); `max_stored_bytes` per tenant, 0 = no limit."""
+        self.engine, self.max_stored_bytes = engine, max_stored_bytes
 
     def get(self, tenant: str, ref: str) -> Upload:
         """The tenant's upload of that id, or the one that the name means; NotFound guesses which was meant."""
@@ -66,7 +67,7 @@ class UploadStore:
 
     def add(self, upload: Upload, samples: Sequence[Mapping[str, Any]]) -> Upload:
         """Record an upload and let its name mean it. Content that is there already keeps its row (and its file: the
-        one returned tells which)."""
+        one returned tells which). QuotaExceeded when it is more than the tenant may store."""
         try:
             return self._add(upload, samples)
         except IntegrityError:
@@ -77,10 +78,16 @@ class UploadStore:
         with writing(self.engine) as connection:
             known = connection.execute(select(uploads.c.id).where(uploads.c.id == upload.id)).scalar()
             if known is None:
+                check_stored(connection, upload.tenant, self.max_stored_bytes, upload.size)
                 row = {name: value for name, value in vars(upload).items() if name != "names"}
                 connection.execute(insert(uploads).values(row | {"samples": [dict(one) for one in samples]}))
             _point(connection, upload)
             return _upload(connection, _row(connection, upload.tenant, upload.id))
+
+    def expect(self, tenant: str, size: int) -> None:
+        """QuotaExceeded when an upload of `size` bytes would be more than the tenant may store."""
+        with reading(self.engine) as connection:
+            check_stored(connection, tenant, self.max_stored_bytes, size)
 
     def remove(self, tenant: str, ref: str) -> Upload:
         """Forget an upload, its names and reports; Conflict while a live job trains on it. Its file is left."""

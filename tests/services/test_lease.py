@@ -108,7 +108,9 @@ def test_the_page_says_what_every_action_does_in_every_state(
         assert answer is None
         assert everything(store.engine) == before
     elif outcome == "deleted":
-        assert not any(everything(store.engine).values())
+        left = everything(store.engine)
+        left.pop("turns")  # who had the last turn is about the tenant
+        assert not any(left.values())
     else:
         _check_history(store, lease.job.id, outcome)
 

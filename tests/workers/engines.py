@@ -112,6 +112,22 @@ def play_die(spec: Say, *_: Any) -> Iterator[Say]:
     os._exit(spec.get("status", 3))
 
 
+def play_grow(spec: Say, *_: Any) -> Iterator[Say]:
+    """Take more and more memory, in pieces of `megabytes`, until something stops it."""
+    yield {"type": "phase", "phase": "training"}
+    held: list[bytes] = []
+    while True:
+        held.append(b"x" * (spec["megabytes"] << 20))
+        time.sleep(spec.get("pause", 0.0))
+
+
+def play_crowded(*_: Any) -> Iterator[Say]:
+    """Find the memory taken by others, in the words of CuPy."""
+    yield {"type": "phase", "phase": "loading"}
+    so_far = "(allocated so far: 2,048 bytes, limit set to: 1,000,000 bytes)"
+    raise MemoryError(f"the GPU has no room for (9,) float32: Out of memory allocating 1,024 bytes {so_far}.")
+
+
 def play_garbage(spec: Say, *_: Any) -> Iterator[Say]:
     """Write something that is no message onto the protocol pipe, then go on."""
     yield {"type": "phase", "phase": "training"}
