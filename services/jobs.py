@@ -9,6 +9,7 @@ from sqlalchemy.exc import IntegrityError
 from services.errors import AlreadyFinished, Conflict, Invalid, Mistake, NotFinished, NotFound
 from services.estimate import Estimate
 from services.sql import intake, line, places, quota, series, transitions
+from services.sql.crowd import Crowds
 from services.sql.engine import reading, writing
 from services.sql.heads import JobHead, cut, heads
 from services.sql.ids import is_id
@@ -66,6 +67,7 @@ class JobStore:
         """Work on `engine` (see `services.sql.engine`); the limits are per tenant, 0 = none."""
         self.engine = engine
         self.max_queued, self.max_running, self.max_stored_bytes = max_queued, max_running, max_stored_bytes
+        self._crowds = Crowds()
 
     def submit(
         self,
@@ -128,7 +130,8 @@ class JobStore:
         """The job with everything that belongs to it, or NotFound."""
         with reading(self.engine) as connection:
             number = last_number(connection)
-            return view_of(connection, job_of(_row(connection, tenant, id)), number, self.max_running)
+            job = job_of(_row(connection, tenant, id))
+            return view_of(connection, job, number, self._place(connection, job))
 
     def find(
         self,
@@ -266,12 +269,17 @@ class JobStore:
 
     def queue_of(self, job: Job) -> QueuePlace:
         """Where a queued job stands, what it waits for and for how long."""
-        return self.places([job]).get(job.id, QueuePlace(None, None))
+        with reading(self.engine) as connection:
+            return self._place(connection, job)
 
     def places(self, among: Iterable[Job | JobHead]) -> dict[str, QueuePlace]:
         """The same for all queued ones of several jobs, by id."""
         with reading(self.engine) as connection:
-            return places.places_of(connection, among, self.max_running)
+            return places.places_of(connection, among, self._crowds, self.max_running)
+
+    def _place(self, connection: Connection, job: Job) -> QueuePlace:
+        found = places.places_of(connection, [job], self._crowds, self.max_running)
+        return found.get(job.id, QueuePlace(None, None))
 
     def first_queued(self, tenant: str, limit: int = 20) -> list[Job]:
         """The tenant's queued jobs that it will have started first."""
@@ -290,7 +298,7 @@ class JobStore:
             {"cpu": columns["memory_cpu"], "gpu": columns["memory_gpu"]},
         )  # fmt: skip
         with reading(self.engine) as connection:
-            place = places.Line(connection, self.max_running).place(would_be)
+            place = places.Line(connection, self._crowds, self.max_running).place(would_be)
             return place, intake.expected(connection, tenant, columns["task"], outline)
 
     def expected(
