@@ -167,13 +167,13 @@ def _extend(record: Record, caller: Key, study: Study, seeds: int) -> Study:
     return record.studies.extend(caller.tenant, study.id, planned)
 
 
-@router.post("/{id}/cancel", status_code=202, responses=problems(404, 409))
+@router.post("/{id}/cancel", status_code=202, responses=problems(404, 409, 507))
 def cancel_study(id: StudyId, caller: Canceller, record: Opened) -> StudyOut:
     """Cancel a study and its jobs."""
     return _full(record, record.studies.cancel(caller.tenant, id))
 
 
-@router.delete("/{id}", status_code=204, responses=problems(404, 409))
+@router.delete("/{id}", status_code=204, responses=problems(404, 409, 507))
 def delete_study(id: StudyId, caller: Canceller, record: Opened) -> None:
     """Forget a finished study and its jobs, and free their disk space."""
     study = record.studies.get(caller.tenant, id)
