@@ -11,7 +11,6 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
 
 FIRST_STEPS = 8
 EPSILON = 1e-12
@@ -35,7 +34,8 @@ def ours(number: int, threads: int, weights: str) -> Step:
     network = NetworkSpec.model_validate({"layers": work.layers})
     settings = {"epsilon": EPSILON} if work.optimizer == "adam" else {}
     optimizer = optimizers[work.optimizer](learning_rate=work.rate, **settings)  # type: ignore[call-arg]
-    recipe = Recipe(losses["sparse_categorical_crossentropy"](), TensorSpec((work.batch,), "int32"), optimizer)
+    targets = TensorSpec((work.batch,), "int32") if work.classifies else TensorSpec((work.batch, *work.shape))
+    recipe = Recipe(losses[work.loss](), targets, optimizer)
     plan = Plan(outline(network.layers, TensorSpec((work.batch, *work.shape))), CpuBackend(threads), recipe)
     plan.initialize(0)
     np.savez(weights, **{name.replace("/", "."): value for name, value in plan.weights().items()})
@@ -61,87 +61,23 @@ def ours(number: int, threads: int, weights: str) -> Step:
     return run
 
 
-def torch_eager(number: int, threads: int, weights: str, fused: bool = False) -> Step:
-    """PyTorch with nn modules and its stock optimizer, from our initial weights; losses stay tensors until asked."""
-    import numpy as np
-    import torch
-    from torch import nn
+def peer(way: str) -> Callable[[int, int, str], Step]:
+    """PyTorch run in one of the ways of `benchmarks.torch_networks`."""
 
-    from benchmarks.workloads import WORKLOADS
+    def begin(number: int, threads: int, weights: str) -> Step:
+        import torch
 
-    torch.set_num_threads(threads)
-    work = WORKLOADS[number]
-    held = np.load(weights, allow_pickle=False)
-    modules: list[nn.Module] = []
-    names = iter(sorted({name.rpartition(".")[0] for name in held}, key=_order))
-    channels, height, width = (work.shape[2], *work.shape[:2]) if len(work.shape) > 1 else (work.shape[0], 1, 1)
-    flat_from: tuple[int, int, int] | None = None
-    for layer in work.layers:
-        if layer["type"] == "conv2d":
-            w = torch.from_numpy(held[f"{(name := next(names))}.w"]).permute(3, 2, 0, 1).contiguous()
-            module: nn.Module = nn.Conv2d(channels, layer["filters"], layer["kernel_size"], padding="same")
-            _set(module, w, held[f"{name}.b"])
-            modules += [module, nn.ReLU()]
-            channels = layer["filters"]
-        elif layer["type"] == "max_pooling2d":
-            modules.append(nn.MaxPool2d(layer["pool_size"]))
-            height, width = height // 2, width // 2
-        elif layer["type"] == "flatten":
-            modules.append(nn.Flatten())
-            flat_from = (height, width, channels)
-        else:
-            w = torch.from_numpy(held[f"{(name := next(names))}.w"])
-            if flat_from is not None:
-                w = w.reshape(*flat_from, -1).permute(2, 0, 1, 3).reshape(w.shape)
-                flat_from = None
-            module = nn.Linear(*w.shape)
-            _set(module, w.T.contiguous(), held[f"{name}.b"])
-            modules += [module] + ([nn.ReLU()] if layer["activation"] == "relu" else [])
-    net, cost = nn.Sequential(*modules), nn.CrossEntropyLoss()
-    eps = {"eps": EPSILON} if work.optimizer == "adam" else {}
-    made = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}[work.optimizer]
-    optimizer: Any = made(net.parameters(), lr=work.rate, fused=fused or None, **eps)  # type: ignore[arg-type]
-    host_x, host_t = work.data()
-    x, t = torch.from_numpy(host_x), torch.from_numpy(host_t).long()
-    x = x.permute(0, 3, 1, 2).contiguous() if x.ndim > 2 else x
-    batches, done = len(x) // work.batch, 0
+        from benchmarks.torch_networks import training
+        from benchmarks.workloads import WORKLOADS
 
-    def run(steps: int) -> list[float]:
-        nonlocal done
-        said = []
-        for _ in range(steps):
-            first = done % batches * work.batch
-            optimizer.zero_grad()
-            loss = cost(net(x[first : first + work.batch]), t[first : first + work.batch])
-            loss.backward()
-            optimizer.step()
-            said.append(loss.detach())
-            done += 1
-        return [float(v) for v in said]
+        torch.set_num_threads(threads)
+        return training(WORKLOADS[number], weights, way, EPSILON)
 
-    return run
-
-
-def _order(name: str) -> tuple[bool, int]:
-    kind, _, count = name.partition("_")
-    return kind == "dense", int(count or 0)
-
-
-def _set(module: Any, weight: Any, bias: Any) -> None:
-    import torch
-
-    with torch.no_grad():
-        module.weight.copy_(weight)
-        module.bias.copy_(torch.from_numpy(bias))
-
-
-def torch_fused(number: int, threads: int, weights: str) -> Step:
-    """The same with PyTorch's fused optimizer."""
-    return torch_eager(number, threads, weights, fused=True)
+    return begin
 
 
 CONTESTANTS: dict[str, Callable[[int, int, str], Step]] = {
-    "trainyard": ours, "torch eager": torch_eager, "torch fused": torch_fused,
+    "trainyard": ours, "torch eager": peer("eager"), "torch fused": peer("fused"), "torch compile": peer("compile"),
 }  # fmt: skip
 
 

@@ -3,19 +3,21 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, final
 
-from sqlalchemy import Connection, Engine, RowMapping, Select, and_, delete, literal, select, update
+from sqlalchemy import Connection, Engine, RowMapping, and_, delete, literal, select, update
 from sqlalchemy.exc import IntegrityError
 
-from services.errors import AlreadyFinished, Conflict, Invalid, Mistake, NotFinished, NotFound
+from services.errors import AlreadyFinished, Conflict, NotFinished, NotFound
 from services.estimate import Estimate
 from services.sql import intake, line, places, quota, series, transitions
+from services.sql.crowd import Crowds
 from services.sql.engine import reading, writing
 from services.sql.heads import JobHead, cut, heads
 from services.sql.ids import is_id
+from services.sql.listing import page_of
 from services.sql.news import gone_of, news_of
 from services.sql.rows import checkpoint_of, columns_of, event_of, foreseen, job_of
-from services.sql.schema import artifacts, checkpoints, events, jobs, labels
-from services.sql.types import storable, utc_now
+from services.sql.schema import artifacts, checkpoints, events, jobs
+from services.sql.types import utc_now
 from services.sql.values import (
     TERMINAL,
     Artifact,
@@ -66,6 +68,7 @@ class JobStore:
         """Work on `engine` (see `services.sql.engine`); the limits are per tenant, 0 = none."""
         self.engine = engine
         self.max_queued, self.max_running, self.max_stored_bytes = max_queued, max_running, max_stored_bytes
+        self._crowds = Crowds()
 
     def submit(
         self,
@@ -128,7 +131,8 @@ class JobStore:
         """The job with everything that belongs to it, or NotFound."""
         with reading(self.engine) as connection:
             number = last_number(connection)
-            return view_of(connection, job_of(_row(connection, tenant, id)), number, self.max_running)
+            job = job_of(_row(connection, tenant, id))
+            return view_of(connection, job, number, self._place(connection, job))
 
     def find(
         self,
@@ -140,7 +144,7 @@ class JobStore:
         limit: int = 50,
     ) -> Page[Job]:
         """Jobs of a tenant, newest first."""
-        wanted = _page_of(tenant, state, label, cursor, limit)
+        wanted = page_of(tenant, state, label, cursor, limit)
         if wanted is None:
             return Page((), None)
         with reading(self.engine) as connection:
@@ -156,7 +160,7 @@ class JobStore:
         limit: int = 50,
     ) -> Page[JobHead]:
         """Like `find`, as a list shows them."""
-        wanted = _page_of(tenant, state, label, cursor, limit)
+        wanted = page_of(tenant, state, label, cursor, limit)
         if wanted is None:
             return Page((), None)
         with reading(self.engine) as connection:
@@ -266,12 +270,17 @@ class JobStore:
 
     def queue_of(self, job: Job) -> QueuePlace:
         """Where a queued job stands, what it waits for and for how long."""
-        return self.places([job]).get(job.id, QueuePlace(None, None))
+        with reading(self.engine) as connection:
+            return self._place(connection, job)
 
     def places(self, among: Iterable[Job | JobHead]) -> dict[str, QueuePlace]:
         """The same for all queued ones of several jobs, by id."""
         with reading(self.engine) as connection:
-            return places.places_of(connection, among, self.max_running)
+            return places.places_of(connection, among, self._crowds, self.max_running)
+
+    def _place(self, connection: Connection, job: Job) -> QueuePlace:
+        found = places.places_of(connection, [job], self._crowds, self.max_running)
+        return found.get(job.id, QueuePlace(None, None))
 
     def first_queued(self, tenant: str, limit: int = 20) -> list[Job]:
         """The tenant's queued jobs that it will have started first."""
@@ -290,7 +299,7 @@ class JobStore:
             {"cpu": columns["memory_cpu"], "gpu": columns["memory_gpu"]},
         )  # fmt: skip
         with reading(self.engine) as connection:
-            place = places.Line(connection, self.max_running).place(would_be)
+            place = places.Line(connection, self._crowds, self.max_running).place(would_be)
             return place, intake.expected(connection, tenant, columns["task"], outline)
 
     def expected(
@@ -352,29 +361,6 @@ def _flag(connection: Connection, row: RowMapping, flag: str) -> None:
     """Set a wish of the user and tell the readers; the holder sees it at its next heartbeat."""
     connection.execute(update(jobs).where(jobs.c.id == row["id"]).values({flag: True}))
     transitions.announce(connection, row["id"], row["attempt"], JobState(row["state"]), **{flag: True})
-
-
-def _page_of(
-    tenant: str, state: JobState | None, label: str | None, cursor: str | None, limit: int
-) -> Select[Any] | None:
-    """One row more than a page has; None where a label cannot be anybody's."""
-    if cursor is not None and not is_id(cursor):
-        raise Invalid([Mistake("cursor", "bad_cursor", "this is no cursor of ours", "Take next_cursor of a page.")])
-    if label is not None and not storable(label):
-        return None
-    return _listing(tenant, state, label, cursor).limit(limit + 1)
-
-
-def _listing(tenant: str, state: JobState | None, label: str | None, cursor: str | None) -> Select[Any]:
-    """A tenant's jobs, newest first."""
-    listing = select(jobs).where(jobs.c.tenant == tenant).order_by(jobs.c.id.desc())
-    if state is not None:
-        listing = listing.where(jobs.c.state == str(state))
-    if cursor is not None:
-        listing = listing.where(jobs.c.id < cursor)
-    if label is not None:
-        listing = listing.where(jobs.c.id.in_(select(labels.c.job).where(labels.c.label == label)))
-    return listing
 
 
 def _paths(connection: Connection, id: str) -> list[str]:

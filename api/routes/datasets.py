@@ -93,7 +93,7 @@ async def put_dataset(
     return await run_in_threadpool(lambda: full(*record.desk.source(caller.tenant, upload.id)))
 
 
-@router.delete("/{name}", status_code=204, responses=problems(404, 409, 422))
+@router.delete("/{name}", status_code=204, responses=problems(404, 409, 422, 507))
 def delete_dataset(name: Name, caller: Canceller, record: Opened) -> None:
     """Forget an upload and free its disk space. Models that were trained on it go on working."""
     source, upload = record.desk.source(caller.tenant, name)

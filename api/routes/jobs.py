@@ -108,19 +108,19 @@ async def show_job(id: JobId, caller: Reader, record: Opened) -> JobOut:
     return await run_in_threadpool(_full, record, caller.tenant, id)
 
 
-@router.post("/{id}/cancel", status_code=202, responses=problems(404, 409))
+@router.post("/{id}/cancel", status_code=202, responses=problems(404, 409, 507))
 def cancel_job(id: JobId, caller: Canceller, record: Opened) -> JobOut:
     """Discard a job: a queued one at once, a running one as soon as its worker hears of it."""
     return _full(record, caller.tenant, record.jobs.request_cancel(caller.tenant, id).id)
 
 
-@router.post("/{id}/stop", status_code=202, responses=problems(404, 409))
+@router.post("/{id}/stop", status_code=202, responses=problems(404, 409, 507))
 def stop_job(id: JobId, caller: Canceller, record: Opened) -> JobOut:
     """Let a running job finish now and keep its model."""
     return _full(record, caller.tenant, record.jobs.request_stop(caller.tenant, id).id)
 
 
-@router.delete("/{id}", status_code=204, responses=problems(404, 409))
+@router.delete("/{id}", status_code=204, responses=problems(404, 409, 507))
 def delete_job(id: JobId, caller: Canceller, record: Opened) -> None:
     """Forget a finished job and free its disk space."""
     record.jobs.delete(caller.tenant, id)

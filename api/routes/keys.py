@@ -38,7 +38,7 @@ def create_key(caller: Admin, data: Data, response: Response, record: Opened) ->
     return NewKeyOut.with_secret(key, secret)
 
 
-@router.delete("/keys/{id}", status_code=204, responses=problems(404, 409, 422))
+@router.delete("/keys/{id}", status_code=204, responses=problems(404, 409, 422, 507))
 def revoke_key(id: KeyId, caller: Admin, record: Opened) -> None:
     """Make a key useless at once. It stays in the list, so that what it did can be traced."""
     if id == caller.id:

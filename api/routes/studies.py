@@ -1,6 +1,8 @@
 """Studies: plan, submit, list, show, extend, cancel, delete, draw."""
 
 import contextlib
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated, Any, TypeAlias
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
@@ -12,10 +14,13 @@ from api.openapi import json_body, problems, study_body
 from api.routes.jobs import SEEN_SECONDS, Cursor, Data, IdempotencyKey
 from api.routes.pictures import PICTURE, SVG
 from api.study_schemas import ExtendIn, StudyOut, StudyPage, StudyPlanOut, StudyRow, totals
-from services.admission import fitting
+from services.admission import fitting, refuse_what_fits_nowhere
 from services.errors import Invalid, Mistake, NotFinished, NotFound
+from services.fleet import Worker
 from services.keys import Key
+from services.spec import check_job, parse_job
 from services.studies.chart import POLICY, draw
+from services.studies.kind import Trial
 from services.studies.spec import Planned, parse_study
 from services.studies.values import FINISHED, Study
 from services.uploads.library import Shelves
@@ -88,7 +93,24 @@ def _submit(record: Record, caller: Key, data: dict[str, Any], key: str | None, 
 
 
 def _planned(record: Record, caller: Key, data: Any) -> Planned:
-    return parse_study(data, Shelves(record.desk.store, caller.tenant))
+    library = Shelves(record.desk.store, caller.tenant)
+    planned = parse_study(data, library)
+    workers = record.fleet.workers(within_seconds=SEEN_SECONDS)
+    for trial in planned.trials:
+        if not fitting(workers, trial.spec["resources"]["device"], trial.outline["memory"]):
+            _refuse_if_too_large(trial, workers, library)
+    return planned
+
+
+def _refuse_if_too_large(trial: Trial, workers: Sequence[Worker], library: Shelves) -> None:
+    """Invalid when there are workers of the right kind and the trial fits none of them, with its place in the study."""
+    try:
+        job = parse_job(trial.spec, library)
+        refuse_what_fits_nowhere(job, check_job(job, library), workers, library)
+    except Invalid as error:
+        words = ", ".join(f"{name}: {value}" for name, value in trial.varied.items())
+        told = [replace(one, path=f"job.{one.path}", message=f"{one.message} ({words})") for one in error.mistakes]
+        raise Invalid(told) from None
 
 
 @router.get("", responses=problems(422))
@@ -145,13 +167,13 @@ def _extend(record: Record, caller: Key, study: Study, seeds: int) -> Study:
     return record.studies.extend(caller.tenant, study.id, planned)
 
 
-@router.post("/{id}/cancel", status_code=202, responses=problems(404, 409))
+@router.post("/{id}/cancel", status_code=202, responses=problems(404, 409, 507))
 def cancel_study(id: StudyId, caller: Canceller, record: Opened) -> StudyOut:
     """Cancel a study and its jobs."""
     return _full(record, record.studies.cancel(caller.tenant, id))
 
 
-@router.delete("/{id}", status_code=204, responses=problems(404, 409))
+@router.delete("/{id}", status_code=204, responses=problems(404, 409, 507))
 def delete_study(id: StudyId, caller: Canceller, record: Opened) -> None:
     """Forget a finished study and its jobs, and free their disk space."""
     study = record.studies.get(caller.tenant, id)

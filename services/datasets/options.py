@@ -4,9 +4,10 @@ The fields carry their limits as `annotated_types`, so that spec, schema and thi
 """
 
 import types
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar
+from functools import cache
+from typing import Any, ClassVar, cast
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
@@ -31,7 +32,7 @@ def parse(kind: type[Options], values: Options | Mapping[str, Any] | None) -> Op
         return values
     given = vars(values) if isinstance(values, Options) else dict(values or types.MappingProxyType({}))
     try:
-        parsed: Options = _adapter(kind).validate_python(given)
+        parsed: Options = _adapter(cast(Hashable, kind)).validate_python(given)
         return parsed
     except ValidationError as error:
         known = [*COMMON_KEYS, *(field.name for field in fields(kind))]
@@ -41,10 +42,12 @@ def parse(kind: type[Options], values: Options | Mapping[str, Any] | None) -> Op
 
 def schema(kind: type[Options]) -> dict[str, Any]:
     """The JSON Schema of the options."""
-    return _adapter(kind).json_schema()
+    return _adapter(cast(Hashable, kind)).json_schema()
 
 
+@cache
 def _adapter(kind: Any) -> TypeAdapter[Any]:
+    """Making one takes half of the time of reading a spec."""
     return TypeAdapter(kind)
 
 

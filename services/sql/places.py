@@ -1,28 +1,28 @@
 """Where a queued job stands, what it waits for and for how long: the queue as `services.sql.turn` would serve it now.
 
-The position is exact as long as nobody finishes or submits; the time follows from what is known about the jobs that run
-and those ahead, and is unknown as soon as one of them is.
+The position is exact as long as nobody finishes or submits (in a long queue it is that of a moment ago, see
+`services.sql.crowd`); the time follows from what is known about the jobs that run and those ahead, and is unknown as
+soon as one of them is.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, final
 
-from sqlalchemy import Connection, Select, case, func, select
+from sqlalchemy import Connection, select
 
 from services.amounts import amount
+from services.sql.crowd import LAST, Crowds, Group
 from services.sql.heads import JobHead
 from services.sql.rows import device_kind
 from services.sql.schema import jobs, turns, workers
-from services.sql.transitions import LAST_BACKOFF, due
+from services.sql.transitions import LAST_BACKOFF
 from services.sql.turn import running_by_tenant, shares
 from services.sql.types import utc_now
 from services.sql.values import Job, JobState, QueuePlace
 
 ALIVE_SECONDS: Final = 60.0
-LAST: Final = "~"
-"""Stands behind every id: the place of a job that is not submitted yet."""
 
 
 @final
@@ -67,29 +67,14 @@ class Seat:
 
 
 @final
-@dataclass(frozen=True)
-class Group:
-    """Jobs that compete with a candidate: how many, the seconds of those whose time is known, how many these are."""
-
-    count: int = 0
-    seconds: float = 0.0
-    known: int = 0
-    head: str = LAST
-
-    def some(self, count: int) -> "Group":
-        """So many of them, each as long as their mean."""
-        share = count / self.count if self.count else 0.0
-        return Group(count, self.seconds * share, count if self.known == self.count else 0)
-
-
-@final
 class Line:
     """The queue and the workers as they are in one transaction."""
 
-    def __init__(self, connection: Connection, max_running: int = 0) -> None:
+    def __init__(self, connection: Connection, crowds: Crowds, max_running: int = 0) -> None:
         """Read what does not depend on the candidate; `max_running` is every tenant's limit (0: none)."""
-        self._connection, self._max_running = connection, max_running
+        self._max_running = max_running
         self._now = utc_now()
+        self._crowd = crowds.seen(connection, self._now)
         self._running = {tenant: count for tenant, count in connection.execute(running_by_tenant())}
         self._turns = {tenant: number for tenant, number in connection.execute(select(turns.c.tenant, turns.c.number))}
         self._others: dict[tuple[tuple[str, ...], int], dict[tuple[str, str], Group]] = {}
@@ -120,33 +105,14 @@ class Line:
                 before = (self._turns.get(tenant, 0), group.head) < (me, min(mine.head, job.id))
                 turns_due = level + mine.count - theirs + (theirs > level or (theirs == level and before))
                 served.append(group.some(max(0, min(group.count, turns_due))))
-        everyone = [mine, *served]
-        return Group(
-            sum(g.count for g in everyone), sum(g.seconds for g in everyone), sum(g.known for g in everyone)
-        )  # fmt: skip
+        return sum(served, mine)
 
     def _groups(self, job: Candidate, devices: tuple[str, ...]) -> dict[tuple[str, str], Group]:
         """Who competes, by tenant: more urgent jobs, equally urgent ones, and of its own tenant the older ones."""
         key = (devices, job.priority)
         if key not in self._others:
-            tenant = func.coalesce(jobs.c.tenant, "").label("tenant")
-            sort = case((jobs.c.priority > job.priority, "urgent"), else_="equal").label("sort")
-            rows = self._connection.execute(self._competing(key, tenant, sort)).all()
-            self._others[key] = {(row[0], row[1]): Group(*row[2:]) for row in rows}
-        older = self._competing(key).where(
-            jobs.c.tenant == job.tenant, jobs.c.priority + 0 == job.priority, jobs.c.id < job.id
-        )
-        mine = Group(*self._connection.execute(older).one())
-        return self._others[key] | {(job.tenant, "older"): replace(mine, head=mine.head or LAST)}
-
-    def _competing(self, key: tuple[tuple[str, ...], int], *by: Any) -> Select[Any]:
-        """Count, seconds, known seconds and first id of the queued jobs for `devices` that are as urgent or more."""
-        devices, priority = key
-        # Sums in place of bare columns keep the planner at the one index that holds all of this.
-        known, count = func.count(jobs.c.expected_seconds), func.count()
-        seconds = func.coalesce(func.sum(jobs.c.expected_seconds), 0.0)
-        which = due(self._now) & jobs.c.device.in_(devices) & (jobs.c.priority + 0 >= priority)
-        return select(*by, count, seconds, known, func.min(jobs.c.id)).where(which).group_by(*by)
+            self._others[key] = self._crowd.groups(*key)
+        return self._others[key] | {(job.tenant, "older"): self._crowd.older(job.tenant, *key, job.id)}
 
     def _waiting_for(self, job: Candidate, seats: list[Seat], wait: float) -> tuple[str, bool]:
         """What stands between it and its start, and whether that is only its turn and the clock."""
@@ -244,10 +210,12 @@ def _start(seats: Sequence[Seat], ahead: Group) -> float | None:
     return level + work / number
 
 
-def places_of(connection: Connection, among: Iterable[Job | JobHead], max_running: int) -> dict[str, QueuePlace]:
+def places_of(
+    connection: Connection, among: Iterable[Job | JobHead], crowds: Crowds, max_running: int
+) -> dict[str, QueuePlace]:
     """Where the queued ones of several jobs stand, by id."""
     queued = [job for job in among if job.state is JobState.QUEUED]
     if not queued:
         return {}
-    line = Line(connection, max_running)
+    line = Line(connection, crowds, max_running)
     return {job.id: line.place(Candidate.of(job)) for job in queued}

@@ -3,16 +3,14 @@
 from sqlalchemy import Connection, func, select
 
 from services.errors import NotFound
-from services.sql import places
 from services.sql.ids import is_id
 from services.sql.rows import attempt_of
 from services.sql.schema import artifacts, attempts, events, jobs
 from services.sql.values import Artifact, Attempt, Job, JobView, QueuePlace
 
 
-def view_of(connection: Connection, job: Job, event_number: int, max_running: int) -> JobView:
+def view_of(connection: Connection, job: Job, event_number: int, place: QueuePlace) -> JobView:
     """The job with everything that belongs to it; `event_number` was the last one when the job was read."""
-    place = places.places_of(connection, [job], max_running).get(job.id, QueuePlace(None, None))
     return JobView(
         job, event_number, place, tuple(attempts_of(connection, job.id)), tuple(artifacts_of(connection, job.id))
     )

@@ -68,6 +68,18 @@ def test_where_no_batch_fits_the_refusal_says_what_else_to_do(house: House, user
     assert "Even batch_size 1 needs" in error["hint"]
 
 
+@pytest.mark.parametrize("route", ["/v1/studies", "/v1/studies/validate"])
+def test_a_study_with_a_trial_that_fits_no_worker_is_refused_with_the_trial(
+    house: House, user: TestClient, route: str
+) -> None:
+    employ(house, 4 * GIB)
+    study = {"type": "grid", "name": "sizes", "vary": {"training.batch_size": [32, 65_536]}, "job": wide(32)}
+    (error,) = user.post(route, json=study).json()["errors"]
+    assert (error["path"], error["code"]) == ("job.training.batch_size", "out_of_memory")
+    assert "batch_size: 65536" in error["message"]
+    assert user.get("/v1/studies").json()["items"] == []
+
+
 def test_an_agent_is_refused_too(house: House, user: TestClient) -> None:
     employ(house, 200 * MIB)
     agent = {

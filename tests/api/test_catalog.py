@@ -69,6 +69,15 @@ def test_every_operation_declares_its_problems_and_is_described(document: dict[s
         assert ("404" in operation["responses"]) == ("{" in name), name
 
 
+def test_whatever_writes_says_that_the_disk_may_be_full(document: dict[str, Any]) -> None:
+    reading = {"/v1/jobs/validate", "/v1/studies/validate", "/v1/models/{id}/predict"}
+    paths = document["paths"]
+    writing = [(path, method) for path, found in paths.items() for method in {"post", "put", "delete"} & set(found)]
+    assert writing
+    silent = [one for one in writing if one[0] not in reading and "507" not in paths[one[0]][one[1]]["responses"]]
+    assert silent == []
+
+
 def test_references_lead_somewhere(document: dict[str, Any]) -> None:
     def references(node: Any) -> list[str]:
         if isinstance(node, dict):

@@ -115,6 +115,11 @@ class Part:
             self._hurt = True
             hit(self.pid, signal.SIGTERM)
 
+    def blame(self, ours: bool) -> None:
+        """Whether an end that comes now is our doing, though another process sends the signal."""
+        with self._lock:
+            self._hurt = ours
+
     def down(self, seconds: float, number: signal.Signals = signal.SIGKILL) -> None:
         """End the part and keep it away for so long."""
         with self._lock:

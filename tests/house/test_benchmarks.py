@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.contestants import FIRST_STEPS, ours, torch_eager
+from benchmarks.contestants import FIRST_STEPS, ours, peer
 from benchmarks.scores import RESULTS, digest
 from benchmarks.workloads import WORKLOADS
 from services.documents import from_yaml
@@ -21,7 +21,7 @@ from services.documents import from_yaml
 def test_whole_networks_train_like_pytorchs(number: int, tmp_path: Path) -> None:
     weights = str(tmp_path / "weights.npz")
     mine = ours(number, 1, weights)(FIRST_STEPS)
-    theirs = torch_eager(number, 1, weights)(FIRST_STEPS)
+    theirs = peer("eager")(number, 1, weights)(FIRST_STEPS)
     np.testing.assert_allclose(mine, theirs, rtol=2e-4, atol=2e-5)
 
 

@@ -12,7 +12,6 @@ from sqlalchemy import Engine, event, text
 from services.errors import NotFound, Unavailable
 from services.jobs import Artifact, JobHead, JobState, JobStore, Reason
 from services.lease import Lease
-from services.sql import engine as module
 from services.sql.engine import open_engine, reading, writing
 from services.sql.ids import new_id
 
@@ -151,8 +150,9 @@ def test_each_index_is_there_for_a_question(sqlite_engine: Engine, index: str, a
     assert any(f"INDEX {index} " in plan for plan in plans)
 
 
-def test_threads_that_write_wait_for_their_turn(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
-    engine = open_engine(f"sqlite:///{tmp_path}/turns.db")
+def test_threads_that_write_wait_for_their_turn(tmp_path: Any) -> None:
+    url = f"sqlite:///{tmp_path}/turns.db"
+    engine, impatient = open_engine(url), open_engine(url, busy_seconds=0)
     with writing(engine) as connection:
         connection.execute(text("CREATE TABLE n (n INTEGER)"))
 
@@ -168,17 +168,17 @@ def test_threads_that_write_wait_for_their_turn(monkeypatch: pytest.MonkeyPatch,
         thread.join()
     with reading(engine) as connection:
         assert connection.execute(text("SELECT count(*) FROM n")).scalar() == 120
-    monkeypatch.setattr(module, "BUSY_SECONDS", 0.01)
     refused: list[bool] = []
 
     def late() -> None:
-        with pytest.raises(Unavailable), writing(engine):
+        with pytest.raises(Unavailable), writing(impatient):
             pass
         refused.append(True)
 
-    with writing(engine):
+    with writing(impatient):
         other = threading.Thread(target=late)
         other.start()
         other.join()
     assert refused == [True]
+    impatient.dispose()
     engine.dispose()
