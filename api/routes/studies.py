@@ -10,8 +10,9 @@ from starlette.concurrency import run_in_threadpool
 
 from api.bodies import body_sha, parsed, read_mapping
 from api.deps import Canceller, Opened, Reader, Record, Submitter
+from api.intake import SEEN_SECONDS, IdempotencyKey
 from api.openapi import json_body, problems, study_body
-from api.routes.jobs import SEEN_SECONDS, Cursor, Data, IdempotencyKey
+from api.routes.jobs import Cursor, Data
 from api.routes.pictures import PICTURE, SVG
 from api.study_schemas import ExtendIn, StudyOut, StudyPage, StudyPlanOut, StudyRow, totals
 from services.admission import fitting, refuse_what_fits_nowhere
