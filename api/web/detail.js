@@ -4,7 +4,7 @@ import * as api from "./api.js";
 import { Chart } from "./chart.js";
 import { Doctor } from "./doctor.js";
 import { picture, report } from "./report.js";
-import { el, over, short, span, track, words } from "./words.js";
+import { capital, el, over, short, span, track, words } from "./words.js";
 
 const LOG_LINES = 2000;
 
@@ -245,4 +245,3 @@ function sure() {
   return new Promise((resolve) => dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true }));
 }
 
-const capital = (text) => text[0].toUpperCase() + text.slice(1);
