@@ -206,7 +206,7 @@ export function scores(result) {
   // A job that measures something else of its own is told by that rather than by its loss.
   const metric = [...known, ...Object.keys(test).filter((name) => name !== "loss"), "loss"].find((name) => Number.isFinite(test[name]));
   if (!metric) return [];
-  const better = /accuracy|score|return/.test(metric) ? "max" : "min";
+  const better = /accuracy|score|return|precision|recall|ratio/.test(metric) ? "max" : "min";
   const row = (name, value) => ({ name, metric, value, better, fraction: metric.includes("accuracy") });
   const score = (model) => (metric === baseline.metric ? model?.score : model?.scores?.[metric]);
   const others = [baseline.best, baseline.trivial].filter((model) => Number.isFinite(score(model)));

@@ -174,7 +174,7 @@ function ticks([low, high], log, few = false) {
   if (!log) return nice(low, high).filter((t) => t >= low - 1e-12 && t <= high + (high - low) * 1e-9).filter((_, k) => !few || k % 2 === 0);
   const [first, last] = [Math.floor(Math.log10(low)), Math.ceil(Math.log10(high))];
   const every = Math.max(1, Math.ceil((last - first) / (few ? 4 : 7)));
-  const parts = last - first <= 2 ? (few ? [1, 3] : [1, 2, 5]) : [1];
+  const parts = high / low < 200 ? (few ? [1, 3] : [1, 2, 5]) : [1];
   const found = [];
   for (let power = first; power <= last; power += every) found.push(...parts.map((k) => k * 10 ** power));
   const inside = found.filter((v) => v >= low * 0.999 && v <= high * 1.001);

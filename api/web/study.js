@@ -131,7 +131,7 @@ export class StudyView {
     const place = [scroll?.scrollLeft || 0, scroll?.scrollTop || 0];
     this.trials.hidden = !table.length;
     this.trials.replaceChildren(el("h3", {}, "Trials"), el("div", { class: "scroll tall", tabindex: "0", role: "region", "aria-label": "Every trial" },
-      el("table", { class: "figures trials" }, el("thead", {}, el("tr", {}, ["trial", ...names.map(words), "state", words(this.study.metric)].map((head) => el("th", { scope: "col" }, head)))),
+      el("table", { class: "figures trials" }, el("thead", {}, el("tr", {}, ["trial", ...names.map(words), "state", words(this.study.metric)].map((head) => el("th", { scope: "col", class: head === "state" && "state" }, head)))),
         el("tbody", {}, table.map((trial) => one(trial, names))))));
     this.trials.querySelector(".scroll").scrollTo(...place);
     if (focused) this.trials.querySelector(`[data-job="${focused}"]`)?.focus({ preventScroll: true });
