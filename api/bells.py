@@ -6,7 +6,7 @@ here retries.
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, final
 
 from services.jobs import JobStore
@@ -22,7 +22,7 @@ REST_SECONDS: Final = 0.05
 class Bells:
     """Rings whatever the outbox holds: at once after `wake()`, otherwise every `seconds`."""
 
-    def __init__(self, jobs: JobStore, ring: Callable[[str], object], seconds: float = 1.0) -> None:
+    def __init__(self, jobs: JobStore, ring: Callable[[Sequence[str]], object], seconds: float = 1.0) -> None:
         self.jobs, self.ring, self.seconds = jobs, ring, seconds
         self._wake, self._stop = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="bells", daemon=True)
@@ -43,14 +43,12 @@ class Bells:
 
     def ring_all(self) -> int:
         """Empty the outbox once; how many bells were rung."""
-        rung: list[str] = []
-        for job in self.jobs.bells(BATCH):
-            if self.ring(job) is False:
-                # The broker is away: the bell stays due, and a worker that looks for itself is as good.
-                break
-            rung.append(job)
-        self.jobs.rung(rung)
-        return len(rung)
+        due = self.jobs.bells(BATCH)
+        if not due or self.ring(due) is False:
+            # The broker is away: the bells stay due, and a worker that looks for itself is as good.
+            return 0
+        self.jobs.rung(due)
+        return len(due)
 
     def _run(self) -> None:
         while not self._stop.is_set():

@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import signal
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
 from types import FrameType
@@ -43,7 +43,7 @@ from services.studies.store import StudyStore
 from services.uploads.desk import Desk
 from services.uploads.folder import UploadFolder
 from services.uploads.store import UploadStore
-from workers.doorbell import ring as ring_doorbell
+from workers.doorbell import ring_all
 
 ANYWHERE = frozenset({"0.0.0.0", "::", ""})
 BUSY_SECONDS = 5
@@ -54,7 +54,7 @@ DRAIN_SECONDS = 3
 """For `uvicorn --timeout-graceful-shutdown`: open event streams would otherwise keep the server from ending."""
 
 
-def create_app(settings: Settings | None = None, ring: Callable[[str], object] = ring_doorbell) -> FastAPI:
+def create_app(settings: Settings | None = None, ring: Callable[[Sequence[str]], object] = ring_all) -> FastAPI:
     """The application; raises Unguarded when a route would be served without a key."""
     settings = settings or get_settings()
     measures = Measures()
@@ -89,7 +89,7 @@ def create_app(settings: Settings | None = None, ring: Callable[[str], object] =
 
 @contextlib.asynccontextmanager
 async def _lifespan(
-    app: FastAPI, settings: Settings, measures: Measures, ring: Callable[[str], object]
+    app: FastAPI, settings: Settings, measures: Measures, ring: Callable[[Sequence[str]], object]
 ) -> AsyncIterator[None]:
     """Open the record, ring bells and poll events for as long as the application serves."""
     record = open_record(settings, measures, ring)
@@ -133,7 +133,7 @@ def _streams_end_on_signals(stream: Stream) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def open_record(settings: Settings, measures: Measures, ring: Callable[[str], object]) -> Record:
+def open_record(settings: Settings, measures: Measures, ring: Callable[[Sequence[str]], object]) -> Record:
     """Open the database and the artifact folder, bring the schema up to date, make the first key."""
     settings.prepare()
     check_kernel_cache()

@@ -37,3 +37,12 @@ def half_width(values: Sequence[float]) -> float | None:
     """Half the 95 % interval of the mean, t · s / √n; None for a single value."""
     spread = deviation(values)
     return None if spread is None else t95(len(values) - 1) * spread / math.sqrt(len(values))
+
+
+def difference(a: Sequence[float], b: Sequence[float]) -> tuple[float, float]:
+    """How far two means lie apart, and half the 95 % interval of that (Welch 1947); two values each, or more."""
+    wide_a, wide_b = (half_width(values) or 0.0 for values in (a, b))
+    va, vb = (wide_a / t95(len(a) - 1)) ** 2, (wide_b / t95(len(b) - 1)) ** 2
+    below = va**2 / (len(a) - 1) + vb**2 / (len(b) - 1)
+    freedom = max(1, int((va + vb) ** 2 / below)) if below > 0 else min(len(a), len(b)) - 1
+    return abs(mean(a) - mean(b)), t95(freedom) * (va + vb) ** 0.5

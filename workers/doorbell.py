@@ -7,6 +7,7 @@ import logging
 import queue
 import threading
 import time
+from collections.abc import Sequence
 from functools import cache
 from typing import Any, Final
 
@@ -38,24 +39,29 @@ def ring(job_id: str, device: str = "auto") -> bool:
 
     `device` (`auto`, `cpu`, `gpu`) picks who hears it; workers of every kind by default.
     """
+    return ring_all([job_id], device)
+
+
+def ring_all(job_ids: Sequence[str], device: str = "auto") -> bool:
+    """Ring for several jobs at once: one thread and one look at each cord, however many they are."""
     began = time.monotonic()
     if not get_settings().redis_url or not _ringing.acquire(timeout=RING_SECONDS):
         return False
     taken: queue.SimpleQueue[bool] = queue.SimpleQueue()
     kinds = KINDS if device == "auto" else (device.partition(":")[0],)
     # On a thread of its own, because no socket option bounds a name lookup.
-    threading.Thread(target=_ring, args=(job_id, kinds, taken), name="doorbell", daemon=True).start()
+    threading.Thread(target=_ring, args=(job_ids, kinds, taken), name="doorbell", daemon=True).start()
     try:
         return taken.get(timeout=max(0.0, RING_SECONDS - (time.monotonic() - began)))
     except queue.Empty:
         return False
 
 
-def _ring(job_id: str, kinds: tuple[str, ...], taken: "queue.SimpleQueue[bool]") -> None:
+def _ring(job_ids: Sequence[str], kinds: tuple[str, ...], taken: "queue.SimpleQueue[bool]") -> None:
     began = time.monotonic()
     try:
         for kind in kinds:
-            _send(job_id, queue_of(kind))
+            _send(job_ids, queue_of(kind))
         taken.put(True)
     except Exception as error:
         log.info("the broker does not take the bell after %.2f s: %s", time.monotonic() - began, error)
@@ -79,8 +85,8 @@ def _hang_up() -> None:
     _line.cache_clear()
 
 
-def _send(job_id: str, name: str) -> None:
-    if _waiting(name) < FULL:
+def _send(job_ids: Sequence[str], name: str) -> None:
+    for job_id in job_ids[: max(0, FULL - _waiting(name))]:
         get_app().send_task(TASK, kwargs={"job_id": job_id}, queue=name, connection=_line(), retry=False)
 
 

@@ -33,7 +33,7 @@ from services.studies.advance import advance
 from services.upkeep import Upkeep
 from workers import gpu
 from workers.app import get_app, queue_of
-from workers.doorbell import ring
+from workers.doorbell import ring_all
 from workers.ledger import OUTAGE, Pace
 from workers.reaper import Reaper, watch
 from workers.station import Duty, close_station, open_station
@@ -86,7 +86,7 @@ class Watch:
         upkeep, looked = Upkeep.of(engine, self._settings), time.monotonic()
         most = self._settings.max_queued_per_key
         reaper = Reaper(
-            JobStore(engine), ring, self._settings.silent_seconds, also=lambda: advance(engine, max_queued=most)
+            JobStore(engine), ring_all, self._settings.silent_seconds, also=lambda: advance(engine, max_queued=most)
         )
 
         def between(round_: Callable[[], None]) -> None:

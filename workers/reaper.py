@@ -7,7 +7,7 @@ judged on this process's own monotonic clock: wrong clocks and restarts cannot m
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, final
 
@@ -35,7 +35,7 @@ class Reaper:
     def __init__(
         self,
         store: JobStore,
-        ring: Callable[[str], bool],
+        ring: Callable[[Sequence[str]], bool],
         silent_seconds: float,
         clock: Callable[[], float] = time.monotonic,
         also: Callable[[], object] = lambda: None,
@@ -82,13 +82,9 @@ class Reaper:
             log.warning("job %s attempt %d: %s is silent; now %s", pulse.job, pulse.attempt, pulse.worker, state)
 
     def _ring_again(self) -> None:
-        rung: list[str] = []
-        for job in self._store.bells():
-            if not self._ring(job):
-                break
-            rung.append(job)
-        if rung:
-            self._store.rung(rung)
+        due = self._store.bells()
+        if due and self._ring(due):
+            self._store.rung(due)
 
 
 def watch(reaper: Reaper, over: threading.Event, between: Callable[[Callable[[], None]], None]) -> None:

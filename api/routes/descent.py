@@ -9,8 +9,8 @@ from starlette.concurrency import run_in_threadpool
 from api.bodies import body_sha, parsed, read_mapping
 from api.deps import JobId, Opened, OwnJob, Record, Submitter
 from api.descent_schemas import ReceiptOut, RetryIn
+from api.intake import IdempotencyKey, checked, full
 from api.openapi import json_body, problems
-from api.routes.jobs import IdempotencyKey, _checked, _full
 from api.schemas import JobOut
 from services.errors import NotFinished
 from services.jobs import Job
@@ -75,7 +75,7 @@ async def _queued(response: Response, record: Record, caller: Key, make: Any, *a
     if created:
         record.bells.wake()
     response.headers["Location"] = f"/v1/jobs/{job.id}"
-    return await run_in_threadpool(_full, record, job.tenant, job.id)
+    return await run_in_threadpool(full, record, job.tenant, job.id)
 
 
 def _retry(
@@ -83,7 +83,7 @@ def _retry(
 ) -> tuple[Job, bool]:
     parent = _finished(record.jobs.get(caller.tenant, id))
     wish = parsed(RetryIn, data)
-    wanted, plan = _checked(record, caller, merged(parent.spec, wish.changes))
+    wanted, plan = checked(record, caller, merged(parent.spec, wish.changes))
     spec = wanted.model_dump(mode="json")
     there_is_one = record.jobs.checkpoint(caller.tenant, id) is not None
     resume = begins_from(wish.begin, there_is_one, parent.spec, spec)
@@ -95,7 +95,7 @@ def _retry(
 
 def _replay(record: Record, caller: Key, id: str, _: None, key: str | None, sha: str) -> tuple[Job, bool]:
     parent = _finished(record.jobs.get(caller.tenant, id))
-    plan = _checked(record, caller, parent.spec)[1]
+    plan = checked(record, caller, parent.spec)[1]
     return record.jobs.submit(
         caller.tenant, parent.spec, plan.outline, idempotency_key=key, body_sha=sha, parent_id=id, origin="replay"
     )

@@ -2,40 +2,29 @@
 
 from typing import Annotated, Any, TypeAlias
 
-from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from api.bodies import body_sha, read_mapping
 from api.deps import Canceller, JobId, Opened, Reader, Record, Submitter
+from api.intake import SEEN_SECONDS, IdempotencyKey, checked, full
 from api.openapi import problems, spec_body
 from api.schemas import EstimateOut, JobOut, JobPage, JobRow, PlanOut, QueueOut
-from services.admission import fitting, refuse_what_fits_nowhere
-from services.agents.review import AgentPreflight
-from services.agents.spec import AnyJobSpec
+from services.admission import fitting
 from services.jobs import JobState
 from services.keys import Key
-from services.preflight import Preflight
-from services.spec import check_job, parse_job
-from services.uploads.library import Shelves
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
 Data: TypeAlias = Annotated[dict[str, Any], Depends(read_mapping)]
-IdempotencyKey: TypeAlias = Annotated[
-    str | None,
-    Header(
-        min_length=1, max_length=255, pattern=r"^[\x21-\x7e]+$", description="The same key and body give the same job."
-    ),
-]
 Label: TypeAlias = Annotated[str | None, Query(max_length=100, pattern=r"^[^\x00]*$")]
 Cursor: TypeAlias = Annotated[str | None, Query(max_length=200, pattern=r"^[\x21-\x7e]*$")]
-SEEN_SECONDS = 60.0
 
 
 @router.post("/validate", openapi_extra=spec_body(), responses=problems(413, 415, 422))
 def validate_job(caller: Submitter, data: Data, record: Opened) -> PlanOut:
     """Say what a spec would do, on the same path as submitting it; nothing is queued."""
-    wanted, plan = _checked(record, caller, data)
+    wanted, plan = checked(record, caller, data)
     spec, workers = wanted.model_dump(mode="json"), record.fleet.workers(within_seconds=SEEN_SECONDS)
     place, guess = record.jobs.prospect(caller.tenant, spec, plan.outline)
     return PlanOut(
@@ -64,21 +53,13 @@ async def submit_job(
 
 
 def _submit(record: Record, caller: Key, data: dict[str, Any], key: str | None, sha: str) -> JobOut:
-    wanted, plan = _checked(record, caller, data)
+    wanted, plan = checked(record, caller, data)
     job, created = record.jobs.submit(
         caller.tenant, wanted.model_dump(mode="json"), plan.outline, idempotency_key=key, body_sha=sha
     )
     if created:
         record.bells.wake()
-    return _full(record, job.tenant, job.id)
-
-
-def _checked(record: Record, caller: Key, data: dict[str, Any]) -> tuple[AnyJobSpec, Preflight | AgentPreflight]:
-    library = Shelves(record.desk.store, caller.tenant)
-    wanted = parse_job(data, library)
-    plan = check_job(wanted, library)
-    refuse_what_fits_nowhere(wanted, plan, record.fleet.workers(within_seconds=SEEN_SECONDS), library)
-    return wanted, plan
+    return full(record, job.tenant, job.id)
 
 
 @router.get("", responses=problems(422))
@@ -105,19 +86,19 @@ def list_jobs(
 @router.get("/{id}", responses=problems(404))
 async def show_job(id: JobId, caller: Reader, record: Opened) -> JobOut:
     """One job with its spec, plan, progress, place in the queue, attempts and result."""
-    return await run_in_threadpool(_full, record, caller.tenant, id)
+    return await run_in_threadpool(full, record, caller.tenant, id)
 
 
 @router.post("/{id}/cancel", status_code=202, responses=problems(404, 409, 507))
 def cancel_job(id: JobId, caller: Canceller, record: Opened) -> JobOut:
     """Discard a job: a queued one at once, a running one as soon as its worker hears of it."""
-    return _full(record, caller.tenant, record.jobs.request_cancel(caller.tenant, id).id)
+    return full(record, caller.tenant, record.jobs.request_cancel(caller.tenant, id).id)
 
 
 @router.post("/{id}/stop", status_code=202, responses=problems(404, 409, 507))
 def stop_job(id: JobId, caller: Canceller, record: Opened) -> JobOut:
     """Let a running job finish now and keep its model."""
-    return _full(record, caller.tenant, record.jobs.request_stop(caller.tenant, id).id)
+    return full(record, caller.tenant, record.jobs.request_stop(caller.tenant, id).id)
 
 
 @router.delete("/{id}", status_code=204, responses=problems(404, 409, 507))
@@ -125,8 +106,3 @@ def delete_job(id: JobId, caller: Canceller, record: Opened) -> None:
     """Forget a finished job and free its disk space."""
     record.jobs.delete(caller.tenant, id)
     record.artifacts.remove(caller.tenant, id)
-
-
-def _full(record: Record, tenant: str, id: str) -> JobOut:
-    view = record.jobs.view(tenant, id)
-    return JobOut.full(view.job, view.event_number, view.place, view.attempts, view.artifacts)

@@ -10,8 +10,9 @@ from starlette.concurrency import run_in_threadpool
 
 from api.bodies import body_sha, parsed, read_mapping
 from api.deps import Canceller, Opened, Reader, Record, Submitter
+from api.intake import SEEN_SECONDS, IdempotencyKey
 from api.openapi import json_body, problems, study_body
-from api.routes.jobs import SEEN_SECONDS, Cursor, Data, IdempotencyKey
+from api.routes.jobs import Cursor, Data
 from api.routes.pictures import PICTURE, SVG
 from api.study_schemas import ExtendIn, StudyOut, StudyPage, StudyPlanOut, StudyRow, totals
 from services.admission import fitting, refuse_what_fits_nowhere
@@ -45,18 +46,19 @@ OwnStudy: TypeAlias = Annotated[Study, Depends(own_study)]
 def validate_study(data: Data, caller: Submitter, record: Opened) -> StudyPlanOut:
     """Say what a study would do, on the same path as submitting it; nothing is queued."""
     planned = _planned(record, caller, data)
-    outlines = [dict(trial.outline) for trial in planned.trials]
+    outlines = [dict(trial.outline) for trial in (*planned.trials, *planned.probes)]
     needed, steps = totals(outlines)
+    steps = round(steps * planned.count / len(outlines))
     device = planned.base.job["resources"]["device"]
     workers = record.fleet.workers(within_seconds=SEEN_SECONDS)
     for outline in outlines:
         workers = fitting(workers, device, outline["memory"])
     expected = record.jobs.expected(caller.tenant, planned.base.job, outlines)
     guesses = [guess.seconds for guess in expected if guess is not None]
-    total = sum(guesses) if guesses else None
+    total = sum(guesses) / len(guesses) * planned.count if guesses else None
     at_once = max(1, min(len(workers), planned.spec["parallel"]))
     return StudyPlanOut(
-        trials=len(planned.trials),
+        trials=planned.count,
         varied=[dict(trial.varied) for trial in planned.trials],
         metric=planned.base.metric,
         parallel=planned.spec["parallel"],
@@ -96,7 +98,7 @@ def _planned(record: Record, caller: Key, data: Any) -> Planned:
     library = Shelves(record.desk.store, caller.tenant)
     planned = parse_study(data, library)
     workers = record.fleet.workers(within_seconds=SEEN_SECONDS)
-    for trial in planned.trials:
+    for trial in (*planned.trials, *planned.probes):
         if not fitting(workers, trial.spec["resources"]["device"], trial.outline["memory"]):
             _refuse_if_too_large(trial, workers, library)
     return planned

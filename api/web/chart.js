@@ -1,6 +1,6 @@
 // A line chart in SVG: training in blue, validation in orange, single batches faintly; one readout under the pointer.
 
-import { el, short, svg, words } from "./words.js";
+import { capital, el, short, svg, words } from "./words.js";
 
 const EDGE = { left: 50, right: 12, top: 10, bottom: 24 };
 const HEIGHT = 210;
@@ -70,7 +70,6 @@ export class Chart {
   }
 }
 
-const capital = (text) => text[0].toUpperCase() + text.slice(1);
 const ratio = (v, [low, high]) => (high > low ? (v - low) / (high - low) : 0.5);
 const extent = (numbers) => numbers.reduce(([low, high], n) => [Math.min(low, n), Math.max(high, n)], [Infinity, -Infinity]);
 const path = (points, x, y) => points.map((p, i) => `${i ? "L" : "M"}${x(p[0]).toFixed(1)} ${y(p[1]).toFixed(1)}`).join("");

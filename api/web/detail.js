@@ -2,15 +2,17 @@
 
 import * as api from "./api.js";
 import { Chart } from "./chart.js";
+import { confirmed } from "./confirm.js";
 import { Doctor } from "./doctor.js";
 import { picture, report } from "./report.js";
-import { el, over, short, span, track, words } from "./words.js";
+import { capital, el, over, short, span, track, words } from "./words.js";
 
 const LOG_LINES = 2000;
+const CANCEL = { title: "Cancel this job?", text: "What it has learned so far is discarded. To keep the model, stop it instead.", no: "Go on training", yes: "Cancel the job" };
 
 export class Detail {
-  constructor(node, id, changed) {
-    Object.assign(this, { node, id, changed, points: new Map(), charts: new Map(), lines: 0, open: true });
+  constructor(node, id) {
+    Object.assign(this, { node, id, points: new Map(), charts: new Map(), lines: 0, open: true });
     this.head = el("div", { class: "panel head" });
     this.result = el("div", { class: "panel", hidden: true });
     this.report = el("div", { class: "reports", hidden: true });
@@ -50,7 +52,6 @@ export class Detail {
     this.showHead();
     this.showResult();
     this.showReport();
-    this.changed(job);
   }
 
   tick() {
@@ -144,16 +145,17 @@ export class Detail {
     const button = (verb, text, kind, off) =>
       el("button", { type: "button", class: `button ${kind}`, "data-act": verb, disabled: off, onclick: () => this.act(verb) }, text);
     if (job.state === "succeeded") {
-      return el("div", { class: "actions" }, el("a", { class: "button strong", href: `/v1/models/${job.id}/export?format=safetensors`, download: true }, "Download the model"), button("replay", "Replay", ""), button("retry", "Retry", ""));
+      return el("div", { class: "actions" }, el("a", { class: "button strong", href: `/v1/models/${job.id}/export?format=safetensors`, download: true }, "Download the model"), button("replay", "Replay", ""), button("retry", "Retry", ""), studying(job));
     }
-    if (over(job)) return el("div", { class: "actions" }, button("retry", "Retry", "strong"));
+    if (over(job)) return el("div", { class: "actions" }, button("retry", "Retry", "strong"), studying(job));
     return el("div", { class: "actions" },
       job.state === "running" && button("stop", job.stop_requested ? "Stopping" : "Stop and keep the model", "", job.stop_requested || job.cancel_requested),
-      button("cancel", job.cancel_requested ? "Cancelling" : "Cancel", "danger", job.cancel_requested));
+      button("cancel", job.cancel_requested ? "Cancelling" : "Cancel", "danger", job.cancel_requested),
+      job.state === "running" && studying(job));
   }
 
   async act(verb) {
-    if (verb === "cancel" && !(await sure())) return;
+    if (verb === "cancel" && !(await confirmed(CANCEL))) return;
     try {
       const child = await api.act(this.id, verb);
       if (child.id !== this.id) location.hash = `#/jobs/${child.id}`;
@@ -188,6 +190,10 @@ const EPISODE = "episode.gif";
 
 const rank = (name) => ["loss", "accuracy"].indexOf(name) + 1 || (name === "learning_rate" ? 9 : 3);
 
+// From a job to a study of it, and from a trial to the study that it is part of.
+const studying = (job) => el("a", { class: "button", "data-act": "study", href: `#/jobs/${job.id}/study` }, "Study this job");
+const studyOf = (job) => job.labels.find((label) => /^study-[0-9a-f-]{36}$/.test(label))?.slice("study-".length);
+
 export function badge(job) {
   const wish = !over(job) && (job.cancel_requested ? "cancelling" : job.stop_requested ? "stopping" : "");
   return el("span", { class: `badge ${job.state}` }, wish || job.state);
@@ -196,10 +202,11 @@ export function badge(job) {
 // The score of a finished job, its baseline below it: [{name, metric, value, fraction}]
 export function scores(result) {
   const { test = {}, baseline = {} } = result || {};
-  const known = [baseline.metric, ...Object.keys(baseline.best?.scores || {}), "accuracy", "mean_squared_error", "episode_return", "loss"];
-  const metric = known.find((name) => Number.isFinite(test[name]));
+  const known = [baseline.metric, ...Object.keys(baseline.best?.scores || {}), "accuracy", "mean_squared_error", "episode_return"];
+  // A job that measures something else of its own is told by that rather than by its loss.
+  const metric = [...known, ...Object.keys(test).filter((name) => name !== "loss"), "loss"].find((name) => Number.isFinite(test[name]));
   if (!metric) return [];
-  const better = /accuracy|score|return/.test(metric) ? "max" : "min";
+  const better = /accuracy|score|return|precision|recall|ratio/.test(metric) ? "max" : "min";
   const row = (name, value) => ({ name, metric, value, better, fraction: metric.includes("accuracy") });
   const score = (model) => (metric === baseline.metric ? model?.score : model?.scores?.[metric]);
   const others = [baseline.best, baseline.trivial].filter((model) => Number.isFinite(score(model)));
@@ -233,16 +240,8 @@ function facts(job) {
     ["Training time", took === null ? null : span(took)],
     job.attempt > 1 && ["Attempt", String(job.attempt)],
     job.parent_id && [`${capital(job.origin || "child")} of`, el("a", { href: `#/jobs/${job.parent_id}` }, job.parent_id)],
+    studyOf(job) && ["Trial of", el("a", { href: `#/studies/${studyOf(job)}` }, "its study")],
     job.result?.replay && ["Verdict", job.result.replay.message],
     ["Id", el("code", {}, job.id)],
   ].filter((fact) => fact && fact[1] !== null);
 }
-
-function sure() {
-  const dialog = document.getElementById("ask");
-  dialog.returnValue = "no";
-  dialog.showModal();
-  return new Promise((resolve) => dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true }));
-}
-
-const capital = (text) => text[0].toUpperCase() + text.slice(1);

@@ -2,7 +2,7 @@
 
 import * as api from "./api.js";
 import { plot } from "./plot.js";
-import { bytes, el, short, track, words } from "./words.js";
+import { bytes, capital, el, short, track, words } from "./words.js";
 
 const MOST_CLASSES = 26;
 const MODEL = "model.safetensors";
@@ -157,4 +157,3 @@ function table(heads, rows) {
 
 const file = (job, name) => (name === MODEL ? `/v1/models/${job.id}/export?format=safetensors` : `/v1/models/${job.id}/files/${name}`);
 const share = (value) => (Number.isFinite(value) ? `${(100 * value).toFixed(1)}\u00a0%` : "–");
-const capital = (text) => text[0].toUpperCase() + text.slice(1);

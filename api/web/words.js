@@ -40,6 +40,16 @@ export function short(value) {
   return value.toFixed(size >= 10 ? 2 : 4);
 }
 
+// A value in a table: numbers as elsewhere, whole ones without decimals.
+export function told(value) {
+  if (value === null || value === undefined) return "–";
+  if (typeof value === "boolean") return value ? "yes" : "no";
+  if (Number.isInteger(value) && Math.abs(value) < 1e6) return value.toLocaleString("en");
+  return typeof value === "number" ? brief(value) : typeof value === "object" ? JSON.stringify(value) : String(value);
+}
+
+const brief = (value) => (Math.abs(value) < 1e-3 && value ? value.toExponential(2).replace(/\.?0+e/, "e") : short(value).replace(/(\.\d*?)0+$/, "$1").replace(/\.$/, ""));
+
 export function bytes(size) {
   const power = size < 1000 ? 0 : size < 1e6 ? 1 : size < 1e9 ? 2 : 3;
   return `${(size / 1000 ** power).toFixed(power && size < 1e12 ? 1 : 0)} ${["B", "kB", "MB", "GB"][power]}`;
@@ -62,4 +72,5 @@ export function age(time) {
   return `${Math.floor(s / 86400)} d`;
 }
 
+export const capital = (text) => text[0].toUpperCase() + text.slice(1);
 export const words = (name) => String(name).replaceAll("_", " ");

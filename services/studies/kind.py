@@ -153,13 +153,34 @@ class Kind(abc.ABC):
     compares: ClassVar[bool] = False
     """Whether every trial scores classical models, rather than the first trial alone."""
 
+    extendable: ClassVar[bool] = True
+    """Whether seeds can be added to a finished study."""
+    gives_up: ClassVar[bool] = False
+    """Whether `hopeless` may end a trial early."""
+
     def mistakes(self, base: Base) -> list[Mistake]:
         """What does not fit this job, with paths in the study."""
+        return []
+
+    def probes(self, base: Base) -> Sequence[Variant]:
+        """Jobs that are not run but must be right for the study to be right: the ends of what it may try."""
         return []
 
     @abc.abstractmethod
     def variants(self, base: Base) -> Sequence[Variant]:
         """The jobs to run, for each seed."""
+
+    def count(self, base: Base) -> int:
+        """How many variants there will be in the end."""
+        return len(self.variants(base))
+
+    def further(self, base: Base, trials: Sequence[Trial]) -> Sequence[Variant]:
+        """The jobs to run next, for each seed, now that all `trials` are over; none when the study can conclude."""
+        return []
+
+    def hopeless(self, base: Base, trials: Sequence[Trial], live: Trial) -> bool:
+        """Whether a trial that still trains need not go on, by what it has shown and by those that are over."""
+        return False
 
     @abc.abstractmethod
     def conclude(self, base: Base, trials: Sequence[Trial]) -> Conclusion:

@@ -2,11 +2,13 @@
 
 import copy
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 from services.errors import Invalid, Mistake
 
+_TAKEN: Final = ("seed", "trial")
+"""Names that tables of studies give to something else."""
 _STEP = re.compile(r"[^.\[\]]+")
 _FORM = re.compile(r"[A-Za-z_]\w*(?:\[-?\d+\])*(?:\.[A-Za-z_]\w*(?:\[-?\d+\])*)*")
 
@@ -34,6 +36,13 @@ def at(job: Mapping[str, Any], place: str, default: Any = None) -> Any:
     except (KeyError, IndexError, TypeError, ValueError):
         return default
     return found
+
+
+def short_names(places: Sequence[str]) -> list[str]:
+    """What tables call places: the last word where that is plain, the whole place otherwise."""
+    ends = [place.rpartition(".")[2] for place in places]
+    plain = [ends.count(end) == 1 and end not in _TAKEN for end in ends]
+    return [end if short else place for end, place, short in zip(ends, places, plain, strict=True)]
 
 
 def _steps(place: str) -> list[int | str]:

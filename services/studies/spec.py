@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Annotated, Any, Final, Literal, cast, final
@@ -89,17 +89,24 @@ def study_schema() -> dict[str, Any]:
 @final
 @dataclass(frozen=True)
 class Planned:
-    """A study that can run: its kind, its base and its trials, none of them started."""
+    """A study that can run: its kind, its base and its first trials, none of them started. `probes` are never run."""
 
     kind: Kind
     base: Base
     spec: Mapping[str, Any]
     trials: Sequence[Trial]
+    probes: Sequence[Trial] = ()
+
+    @property
+    def count(self) -> int:
+        """How many trials there will be in the end."""
+        return int(self.kind.count(self.base) * self.spec["seeds"])
 
     @property
     def plan(self) -> dict[str, Any]:
         """What is recorded of the base beside the spec."""
-        return {"outline": dict(self.base.outline), "metric": self.base.metric, "better": self.base.better}
+        told = {"outline": dict(self.base.outline), "metric": self.base.metric, "better": self.base.better}
+        return told | {"trials": self.count}
 
 
 def kind_of(spec: Mapping[str, Any]) -> Kind:
@@ -139,7 +146,7 @@ def parse_study(data: Mapping[str, Any] | str, library: Library = BUILT_IN) -> P
     if wrong := kind.mistakes(base):
         raise Invalid(wrong)
     spec = model.model_dump(mode="json", by_alias=True) | {"job": dict(base.job), "metric": base.metric}
-    return Planned(kind, base, spec, _trials(kind, base, spec, library))
+    return Planned(kind, base, spec, *_trials(kind, base, spec, library))
 
 
 def _form(data: Mapping[str, Any]) -> tuple[list[Mistake], BaseModel | None]:
@@ -195,27 +202,53 @@ def _base(
     return None
 
 
-def _trials(kind: Kind, base: Base, spec: Mapping[str, Any], library: Library) -> list[Trial]:
-    """Every variant with every seed, checked like a job of its own."""
-    variants, seeds = kind.variants(base), range(spec["seeds"])
-    if len(variants) * len(seeds) > MOST_TRIALS:
-        message = f"{len(variants)} variants with {len(seeds)} seeds are {len(variants) * len(seeds)} trials"
-        raise Invalid([Mistake("", "too_many", message, f"A study has at most {MOST_TRIALS}.")])
-    found, mistakes = list[Trial](), list[Mistake]()
-    for number, (variant, seed) in enumerate(itertools.product(variants, seeds)):
+def next_trials(
+    spec: Mapping[str, Any], plan: Mapping[str, Any], trials: Sequence[Trial], library: Library
+) -> list[Trial]:
+    """What a recorded study runs next, now that `trials` are over; one whose job is wrong has failed already."""
+    kind, base, found = kind_of(spec), base_of(spec, plan), list[Trial]()
+    for variant, seed in itertools.product(kind.further(base, trials), range(spec["seeds"])):
+        number = len(trials) + len(found)
         try:
             found.append(_trial(number, kind, base, spec, variant, seed, library))
         except Invalid as error:
-            mistakes += _told(variant, error)
+            told = "; ".join(f"{one.path}: {one.message}" for one in error.mistakes)
+            varied = {**variant.varied, "seed": _seeds(kind, base, seed)[kind.seeded[0]]}
+            outcome: dict[str, Any] = {"state": "failed", "reason": None, "message": told, "series": {}}
+            found.append(Trial(number, varied, {}, {}, None, "failed", outcome))
+    return found
+
+
+def _trials(kind: Kind, base: Base, spec: Mapping[str, Any], library: Library) -> tuple[list[Trial], list[Trial]]:
+    """Every variant with every seed, and every probe, checked like a job of its own."""
+    variants, seeds, count = kind.variants(base), range(spec["seeds"]), kind.count(base)
+    if count * len(seeds) > MOST_TRIALS:
+        message = f"{count} variants with {len(seeds)} seeds are {count * len(seeds)} trials"
+        raise Invalid([Mistake("", "too_many", message, f"A study has at most {MOST_TRIALS}.")])
+    mistakes = list[Mistake]()
+
+    def checked(wanted: Iterable[tuple[Variant, int]]) -> Iterator[Trial]:
+        for number, (variant, seed) in enumerate(wanted):
+            try:
+                yield _trial(number, kind, base, spec, variant, seed, library)
+            except Invalid as error:
+                mistakes.extend(_told(variant, error))
+
+    found = list(checked(itertools.product(variants, seeds)))
+    probes = list(checked((variant, 0) for variant in kind.probes(base)))
     if mistakes:
         raise Invalid(list(dict.fromkeys(mistakes))[:_TOLD])
-    return found
+    return found, probes
+
+
+def _seeds(kind: Kind, base: Base, seed: int) -> dict[str, int]:
+    return {place: int(at(base.job, place, 0)) + seed for place in kind.seeded}
 
 
 def _trial(
     number: int, kind: Kind, base: Base, spec: Mapping[str, Any], variant: Variant, seed: int, library: Library
 ) -> Trial:
-    seeds = {place: int(at(base.job, place, 0)) + seed for place in kind.seeded}
+    seeds = _seeds(kind, base, seed)
     varied = {**variant.varied, "seed": seeds[kind.seeded[0]]}
     scored = base.job["baseline"] if kind.compares or number == 0 else False
     words = ", ".join(f"{name} {value}" for name, value in varied.items())

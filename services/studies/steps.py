@@ -12,9 +12,12 @@ from sqlalchemy import Connection, RowMapping, and_, func, select, update
 
 from services.errors import NotFound
 from services.sql import intake, transitions
+from services.sql.engine import insert_many
 from services.sql.schema import jobs, studies, trials
 from services.sql.values import TERMINAL, JobState, Reason
+from services.studies.kind import Trial
 from services.studies.outcomes import outcome_of, without_job
+from services.studies.spec import key_of
 from services.studies.values import StudyState
 
 LABEL: Final = "study-"
@@ -58,6 +61,29 @@ def standing(connection: Connection, study: RowMapping) -> Standing:
     return Standing(over, live, waiting, study["spec"]["parallel"] - len(live), bool(study["cancel_requested"]))
 
 
+def trials_of(connection: Connection, study: str) -> list[Trial]:
+    """The trials of a study with what came out of them, in their order."""
+    found = connection.execute(select(trials).where(trials.c.study == study).order_by(trials.c.number)).mappings()
+    return [_trial(row) for row in found]
+
+
+def _trial(row: RowMapping) -> Trial:
+    outcome = row["outcome"]
+    state = "waiting" if outcome is None else outcome["state"]
+    return Trial(row["number"], row["varied"], row["spec"], row["outline"], row["job"], state, outcome)
+
+
+def add(connection: Connection, study: str, fresh: Sequence[Trial]) -> None:
+    """Record trials; one that brings its outcome is over already."""
+    rows = [
+        {"study": study, "number": trial.number, "key": key_of(trial.varied), "varied": dict(trial.varied),
+         "spec": dict(trial.spec), "outline": dict(trial.outline), "outcome": trial.outcome,
+         "brief": None if trial.outcome is None else _brief(trial.outcome)}
+        for trial in fresh
+    ]  # fmt: skip
+    insert_many(connection, trials, rows)
+
+
 def taken(connection: Connection, id: str, version: int) -> RowMapping | None:
     """The study's row, locked and its version counted up; None when somebody else was faster or it is over."""
     mine = and_(studies.c.id == id, studies.c.version == version, studies.c.state == StudyState.RUNNING)
@@ -88,9 +114,12 @@ def _outcome(connection: Connection, job: str) -> dict[str, Any]:
 def _settle(connection: Connection, study: RowMapping, number: int, outcome: Mapping[str, Any]) -> None:
     """The trial is over: what lists show of it, and everything that the conclusion needs."""
     mine = and_(trials.c.study == study["id"], trials.c.number == number)
-    brief = {name: outcome.get(name) for name in ("state", "reason", "message")}
-    brief["score"] = (outcome.get("test") or {}).get(study["plan"]["metric"])
-    connection.execute(update(trials).where(mine).values(brief=brief, outcome=dict(outcome)))
+    score = (outcome.get("test") or {}).get(study["plan"]["metric"])
+    connection.execute(update(trials).where(mine).values(brief=_brief(outcome, score), outcome=dict(outcome)))
+
+
+def _brief(outcome: Mapping[str, Any], score: float | None = None) -> dict[str, Any]:
+    return {name: outcome.get(name) for name in ("state", "reason", "message")} | {"score": score}
 
 
 def _quota(connection: Connection, tenant: str, most: int) -> int:

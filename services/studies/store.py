@@ -2,21 +2,21 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, Final, final
+from dataclasses import replace
+from typing import Final, final
 
 from sqlalchemy import Connection, Engine, RowMapping, and_, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from services.errors import AlreadyFinished, Conflict, Invalid, KeyReused, Mistake, NotFinished, NotFound, QuotaExceeded
-from services.sql.engine import insert_many, reading, writing
+from services.sql.engine import reading, writing
 from services.sql.ids import is_id, new_id
 from services.sql.intake import sha_of
 from services.sql.schema import jobs, studies, trials
 from services.sql.types import utc_now
 from services.sql.values import JobState, Page
-from services.studies.kind import Trial
 from services.studies.spec import Planned, key_of
-from services.studies.steps import step, taken
+from services.studies.steps import add, step, taken
 from services.studies.values import FINISHED, Study, StudyState, TrialRow
 
 _FIELDS: Final = ("id", "tenant", "name", "type", "message", "spec", "plan", "version", "created_at", "finished_at")
@@ -49,13 +49,13 @@ class StudyStore:
         with writing(self.engine) as connection:
             if key is not None and (known := _known(connection, tenant, key, body)):
                 return known, False
-            self._check_quota(connection, tenant, len(planned.trials))
+            self._check_quota(connection, tenant, planned.count)
             id, spec = new_id(), planned.spec
             row = {"id": id, "tenant": tenant, "name": spec["name"], "labels": spec["labels"], "type": spec["type"],
                    "spec": dict(spec), "plan": planned.plan, "key_sha": key, "body_sha": body,
                    "created_at": utc_now()}  # fmt: skip
             connection.execute(insert(studies).values(row))
-            insert_many(connection, trials, [_row(id, trial.number, trial) for trial in planned.trials])
+            add(connection, id, planned.trials)
             self._step(connection, id, 0)
             return id, True
 
@@ -66,6 +66,9 @@ class StudyStore:
         """
         with writing(self.engine) as connection:
             row = _study_row(connection, tenant, id, lock=True)
+            if not planned.kind.extendable:
+                hint = "Post a study `seeds` of the job that it found."
+                raise Conflict(f"A study {row['type']} takes no further seeds.", hint=hint)
             if row["state"] == StudyState.CANCELLED or row["cancel_requested"]:
                 raise Conflict("The study was cancelled.", hint="Post it anew.")
             known = select(trials.c.key, trials.c.number).where(trials.c.study == id)
@@ -73,7 +76,7 @@ class StudyStore:
             fresh = [trial for trial in planned.trials if key_of(trial.varied) not in numbers]
             self._check_quota(connection, tenant, len(fresh))
             first = max(numbers.values(), default=-1) + 1
-            insert_many(connection, trials, [_row(id, first + k, trial) for k, trial in enumerate(fresh)])
+            add(connection, id, [replace(trial, number=first + k) for k, trial in enumerate(fresh)])
             changes = {"spec": dict(planned.spec), "version": row["version"] + 1}
             changes |= {"state": str(StudyState.RUNNING), "finished_at": None} if fresh else {}
             connection.execute(update(studies).where(studies.c.id == id).values(changes))
@@ -148,11 +151,6 @@ class StudyStore:
             raise QuotaExceeded(message, hint="Wait for some to finish, cancel some, or take fewer trials.")
 
 
-def _row(study: str, number: int, trial: Trial) -> dict[str, Any]:
-    return {"study": study, "number": number, "key": key_of(trial.varied), "varied": dict(trial.varied),
-            "spec": dict(trial.spec), "outline": dict(trial.outline)}  # fmt: skip
-
-
 def _known(connection: Connection, tenant: str, key: str, body: str | None) -> str | None:
     """The study that this key made before, or None; KeyReused when the body was another one."""
     mine = select(studies.c.id, studies.c.body_sha).where(studies.c.tenant == tenant, studies.c.key_sha == key)
@@ -172,9 +170,17 @@ def _study_row(connection: Connection, tenant: str, id: str, *, lock: bool = Fal
 
 
 def _study(row: RowMapping, counts: dict[str, int]) -> Study:
-    values = {name: row[name] for name in _FIELDS} | {"result": row["result"], "counts": counts}
+    values = {name: row[name] for name in _FIELDS} | {"result": row["result"], "counts": _all(row, counts)}
     flags = {"cancel_requested": bool(row["cancel_requested"]), "labels": tuple(row["labels"])}
     return Study(**values | flags | {"state": StudyState(row["state"])})
+
+
+def _all(row: RowMapping, counts: dict[str, int]) -> dict[str, int]:
+    """With the trials of a running study that nobody knows yet, because they follow from earlier ones."""
+    unknown = row["plan"].get("trials", 0) - sum(counts.values())
+    if unknown <= 0 or row["state"] != StudyState.RUNNING or row["cancel_requested"]:
+        return counts
+    return dict(sorted((counts | {"waiting": counts.get("waiting", 0) + unknown}).items()))
 
 
 def _counts(connection: Connection, ids: Sequence[str]) -> dict[str, dict[str, int]]:

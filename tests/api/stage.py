@@ -103,6 +103,6 @@ class House:
 def open_house(settings: Settings) -> Iterator[House]:
     """Serve until the test is over."""
     rung: list[str] = []
-    app = create_app(settings, ring=rung.append)
+    app = create_app(settings, ring=rung.extend)
     with client_of(app) as anonymous:
         yield House(app, anonymous, rung)

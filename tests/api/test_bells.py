@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Sequence
 
 from api.bells import Bells
 from tests.api.stage import House, iris
@@ -10,7 +11,7 @@ from tests.api.stage import House, iris
 def test_every_waiting_job_is_rung_once(house: House) -> None:
     house.record.bells.stop()
     rung: list[str] = []
-    bells = Bells(house.record.jobs, rung.append)
+    bells = Bells(house.record.jobs, rung.extend)
     ids = {house.record.jobs.submit("t", iris(), {})[0].id for _ in range(3)}
     assert bells.ring_all() == 3
     assert bells.ring_all() == 0
@@ -32,7 +33,7 @@ def test_trouble_does_not_end_the_thread(house: House) -> None:
     house.record.bells.stop()
     calls: list[float] = []
 
-    def broken(_: str) -> None:
+    def broken(_: Sequence[str]) -> None:
         calls.append(time.monotonic())
         raise OSError("no broker")
 

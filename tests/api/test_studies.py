@@ -34,7 +34,7 @@ def work(house: House, score: float = 0.9) -> None:
     engine = house.record.jobs.engine
     for _ in range(20):
         while (lease := Lease.claim(engine, "w", {"cpu"})) is not None:
-            lease.succeed("completed", {"test": {"accuracy": score}}, [])
+            lease.succeed("completed", {"test": {"accuracy": score}, "validation": {"accuracy": score}}, [])
         if not advance(engine):
             return
 
@@ -67,6 +67,19 @@ def test_a_plan_says_what_a_study_would_cost_and_queues_nothing(house: House, us
     assert plan["steps"] == 3 * 2 * 7
     assert plan["compute_seconds"] is None
     assert user.get("/v1/jobs").json()["items"] == []
+
+
+def test_a_search_is_planned_whole_and_run_round_by_round(house: House, user: TestClient) -> None:
+    space = {"training.optimizer.learning_rate": {"low": 0.001, "high": 1.0, "scale": "log"}}
+    wanted = {"type": "search", "job": iris(), "space": space, "trials": 5, "together": 2}
+    plan = user.post("/v1/studies/validate", json=wanted).json()
+    assert (plan["trials"], plan["steps"], len(plan["varied"])) == (5, 5 * 2 * 7, 1)
+    begun = user.post("/v1/studies", json=wanted).json()
+    assert begun["trials"] == {"queued": 1, "waiting": 4}
+    work(house)
+    done = user.get(f"/v1/studies/{begun['id']}").json()
+    assert (done["state"], done["trials"], len(done["table"])) == ("succeeded", {"succeeded": 5}, 5)
+    assert user.post(f"/v1/studies/{begun['id']}/extend", json={"seeds": 1}).status_code == 409
 
 
 def test_every_mistake_of_a_study_comes_at_once(user: TestClient) -> None:

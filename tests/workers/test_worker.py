@@ -124,6 +124,16 @@ def test_jobs_start_without_any_broker_and_a_killed_supervisor_is_replaced(
         assert process.wait(40) == 0
 
 
+def test_a_cord_that_is_full_of_bells_takes_no_more(ringing: str) -> None:
+    before = doorbell._waiting(doorbell.queue_of("gpu"))
+    assert doorbell.ring_all([f"job-{k}" for k in range(3)], "gpu")
+    assert doorbell._waiting(doorbell.queue_of("gpu")) == before + 3
+    assert doorbell.ring_all([f"job-{k}" for k in range(3 * doorbell.FULL)], "gpu")
+    assert doorbell._waiting(doorbell.queue_of("gpu")) == doorbell.FULL
+    assert doorbell.ring_all(["one-more"], "gpu")
+    assert doorbell._waiting(doorbell.queue_of("gpu")) == doorbell.FULL
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1:1", "203.0.113.1:6379", "no-such-host.invalid:6379", "frozen"])
 def test_a_bell_never_raises_and_never_lasts_when_the_broker_is_down_or_frozen(
     ringing: str, monkeypatch: pytest.MonkeyPatch, host: str

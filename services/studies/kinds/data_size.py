@@ -170,14 +170,15 @@ def _classical(base: Base, baseline: Mapping[str, Any]) -> list[tuple[str, float
 
 def _left_out(trials: Sequence[Trial]) -> list[str]:
     """Models that did not get through all rows in their time, and trials without a score."""
-    slow: dict[str, list[int]] = {}
+    runs = Counter(int(trial.outline["rows"]["train"]) for trial in trials)
+    slow: dict[str, Counter[int]] = {}
     for trial in trials:
         for name in ((trial.outcome or {}).get("baseline") or {}).get("skipped", []):
-            slow.setdefault(name, []).append(int(trial.outline["rows"]["train"]))
-    told = [
-        f"{name} did not get through {min(rows):,} rows in its time and is left out there; give more classical_seconds."
-        for name, rows in slow.items()
-    ]
+            slow.setdefault(name, Counter())[int(trial.outline["rows"]["train"])] += 1
+    told = []
+    for name, missed in slow.items():
+        where = listed([f"{count} of {runs[rows]} with {rows:,} rows" for rows, count in sorted(missed.items())])
+        told.append(f"{name} ran out of time ({where}) and is left out there; give more classical_seconds.")
     failed = [trial for trial in trials if not trial.done]
     return told + ([f"{len(failed)} of {len(trials)} trials have no score."] if failed else [])
 
@@ -191,6 +192,7 @@ class _Telling:
         self.rival = curves.get(BEST)
         self.rival_name = names.most_common(1)[0][0] if names else BEST
         self.named = curves.get(self.rival_name)
+        self.absent = _absent(curves, self.rival_name)
         self.figures: dict[str, Any] = {"most_rows": int(self.network.n[-1]), "seeds": len(self.network.seeds)}
         self.findings: list[str] = []
 
@@ -227,7 +229,12 @@ class _Telling:
         if abs(difference) <= wide:
             return f"No conclusion with {at}: {told}, which may be luck.", "none"
         if difference > 0:
-            return f"The network is ahead with {at}: {told}.", "clear"
+            self.findings += [
+                f"{name} was better than {self.rival_name} with {rows:,} rows, the most it got through: the lead may be"
+                " smaller."
+                for name, rows in self.absent.items()
+            ]
+            return f"The network is ahead with {at}: {told}.", "weak" if self.absent else "clear"
         return f"The network does not win with {at}: {told}.", "clear"
 
     def _shared(self) -> tuple[Floats, Floats] | None:
@@ -283,6 +290,18 @@ class _Telling:
             return "nothing"
         last = [float(value) if self.base.better == "min" else 1.0 - float(value) for value in curve.errors[:, -1]]
         return amount(mean(last), half_width(last))
+
+
+def _absent(curves: Mapping[str, _Curve], rival: str) -> dict[str, int]:
+    """Classical models that are missing with the most rows but were better than the rival with the most they have."""
+    most, named, found = curves[NETWORK].n[-1], curves.get(rival), {}
+    for name, curve in curves.items():
+        n = curve.n[-1]
+        if name in (NETWORK, BEST) or n >= most or named is None or n not in named.n:
+            continue
+        if curve.errors[:, -1].mean() < named.part(named.seeds, curve.n[-1:]).mean():
+            found[name] = int(n)
+    return found
 
 
 def _ratio(both: Floats) -> Floats:

@@ -9,8 +9,9 @@ from annotated_types import Len
 
 from services.agents.spec import TASK
 from services.errors import Mistake
-from services.intervals import half_width, mean, t95
+from services.intervals import difference, half_width, mean
 from services.studies.kind import SUPERVISED, Base, Conclusion, Kind, Line, Panel, Trial, Variant, by_variant, scores
+from services.studies.places import short_names
 from services.studies.words import amount, number
 
 Values = Annotated[list[Any], Len(1, 50)]
@@ -44,7 +45,7 @@ class Grid(Kind):
 
     def variants(self, base: Base) -> Sequence[Variant]:
         """The product of all values, the last place changing fastest."""
-        names = dict(zip(self.vary, _names(list(self.vary)), strict=True))
+        names = dict(zip(self.vary, short_names(list(self.vary)), strict=True))
         return [
             Variant({names[place]: value for place, value in zip(self.vary, chosen, strict=True)},
                     dict(zip(self.vary, chosen, strict=True)))
@@ -65,12 +66,6 @@ class Grid(Kind):
         verdict, certainty, findings, figures = _told(ranked, names, base.metric, part)
         return Conclusion(verdict, certainty, columns, rows, _panels(ranked, names, base.metric, part), findings,
                           figures)  # fmt: skip
-
-
-def _names(places: Sequence[str]) -> list[str]:
-    """The last word of a place where that is plain, the whole place otherwise."""
-    ends = [place.rpartition(".")[2] for place in places]
-    return [end if ends.count(end) == 1 and end != "seed" else place for end, place in zip(ends, places, strict=True)]
 
 
 def _row(group: Sequence[Trial], names: Sequence[str], metric: str, part: str) -> list[Any]:
@@ -98,21 +93,12 @@ def _told(
     if min(len(best), len(second)) < 2:
         hint = f"One seed: the lead over {other} may be luck. Extend the study by some seeds."
         return verdict, "none", [hint], figures
-    lead, wide = _difference(best, second)
+    lead, wide = difference(best, second)
     figures |= {"lead": lead, "lead_half_width": wide}
     told = f"Its lead over {other} is {amount(lead, wide)}"
     if lead > wide:
         return verdict, "clear", [f"{told}: more than luck."], figures
     return verdict, "weak", [f"{told}, which may be luck: these two cannot be told apart."], figures
-
-
-def _difference(a: Sequence[float], b: Sequence[float]) -> tuple[float, float]:
-    """How far two means lie apart, and half the 95 % interval of that (Welch 1947)."""
-    wide_a, wide_b = (half_width(values) or 0.0 for values in (a, b))
-    va, vb = (wide_a / t95(len(a) - 1)) ** 2, (wide_b / t95(len(b) - 1)) ** 2
-    below = va**2 / (len(a) - 1) + vb**2 / (len(b) - 1)
-    freedom = max(1, int((va + vb) ** 2 / below)) if below > 0 else min(len(a), len(b)) - 1
-    return abs(mean(a) - mean(b)), t95(freedom) * (va + vb) ** 0.5
 
 
 def _words(group: Sequence[Trial], names: Sequence[str]) -> str:

@@ -15,8 +15,11 @@ from tests.services.jobs_to_post import IRIS, changed
 from tests.services.studies.made import study
 
 EXAMPLES = sorted(Path("examples/studies").glob("*.yaml"))
-KINDS = {"data_size", "gradient_descent", "grid", "learning_rate_range", "learning_rates", "seeds"}
-SMALLEST: dict[str, dict[str, Any]] = {"grid": {"vary": {"training.batch_size": [8, 16]}}}
+KINDS = {"data_size", "gradient_descent", "grid", "learning_rate_range", "learning_rates", "search", "seeds"}
+SMALLEST: dict[str, dict[str, Any]] = {
+    "grid": {"vary": {"training.batch_size": [8, 16]}},
+    "search": {"space": {"training.batch_size": {"low": 8, "high": 16}}},
+}
 AUTOENCODER = changed(
     IRIS, task="autoencoder", network={"layers": [{"type": "dense", "units": 4}]}, training__loss="mean_squared_error"
 )

@@ -239,4 +239,18 @@ def test_a_model_that_ran_out_of_time_is_left_out_and_named() -> None:
     assert trials[-1].outcome is not None
     trials[-1].outcome["baseline"]["skipped"] = ["gradient boosting"]  # type: ignore[index]
     found = DataSize().conclude(base(), trials)
-    assert any("gradient boosting did not get through 1,600 rows" in sentence for sentence in found.findings)
+    assert any("gradient boosting ran out of time (1 of 4 with 1,600 rows)" in sentence for sentence in found.findings)
+
+
+def test_a_lead_is_weak_where_a_model_is_missing_that_was_better_before() -> None:
+    trials = sized(lambda n: 4 / n**0.7, lambda n: 0.5 / n**0.3)
+    most = max(one.outline["rows"]["train"] for one in trials)
+    for one in trials:
+        assert one.outcome is not None
+        tried = one.outcome["baseline"]["tried"]
+        if one.outline["rows"]["train"] < most:
+            better = {name: value + 0.01 for name, value in tried[0]["scores"].items()}
+            one.outcome["baseline"]["tried"] = [*tried, {"name": "gradient boosting", "scores": better}]  # type: ignore[index]
+    found = DataSize().conclude(base(), trials)
+    assert found.certainty == "weak"
+    assert any("gradient boosting was better than" in sentence for sentence in found.findings)
