@@ -12,6 +12,11 @@ const ABOUT = {
   classical: "Compare with classical models on the same rows.",
   classical_seconds: "Time for the classical models in each job, in seconds.",
   longest: "With fewer rows, train for so many times as many epochs at most.",
+  space: "One place in the job on each line, and its range or its choices: training.optimizer.learning_rate: 0.0001 to 0.1 log",
+  trials: "Trials in all; the job as it stands is the first of them.",
+  together: "Trials that begin at once, from what is known by then.",
+  sampler: "tpe learns from the trials before, random does not.",
+  pruner: "none, median or quartile: what is worse than the trials before is given up early.",
   vary: "One place in the job on each line, and its values: training.batch_size: 16, 64",
 };
 
@@ -20,7 +25,7 @@ export function fieldsOf(schema, kind, job) {
   const { properties } = Object.values(schema.$defs).find((one) => one.properties?.type?.const === kind);
   const own = Object.keys(properties).filter((name) => !HIDDEN.has(name));
   return [...own, ...SHARED].map((name) => ({
-    name, form: formOf(name, properties[name]), value: name === "vary" ? someRates(job) : properties[name].default, about: ABOUT[name] || properties[name].description || "",
+    name, form: formOf(name, properties[name]), value: (PROPOSED[name] ?? (() => properties[name].default))(job), about: ABOUT[name] || properties[name].description || "",
   }));
 }
 
@@ -31,12 +36,19 @@ function formOf(name, property) {
   return property.type === "integer" || property.type === "number" ? "number" : "text";
 }
 
-// A grid to begin with: the job's own rate, a third of it and three times as much.
-function someRates(job) {
+// To begin with: around the job's own learning rate, for a grid three values, for a search a wide range.
+const PROPOSED = {
+  vary: (job) => aroundRate(job, (rate) => [rate / 3, rate, rate * 3].map(short)),
+  space: (job) => aroundRate(job, (rate) => ({ low: short(rate / 100), high: short(rate * 10), scale: "log" })),
+};
+
+function aroundRate(job, made) {
   const rate = job.training?.optimizer?.learning_rate ?? job.agent?.learning_rate;
   const place = job.training ? "training.optimizer.learning_rate" : "agent.learning_rate";
-  return rate ? { [place]: [rate / 3, rate, rate * 3].map((value) => Number(value.toPrecision(3))) } : {};
+  return rate ? { [place]: made(rate) } : {};
 }
+
+const short = (value) => Number(value.toPrecision(3));
 
 // Fill the field in.
 export function write(part) {
@@ -46,14 +58,20 @@ export function write(part) {
 
 function written({ form, value }) {
   if (form === "list") return value.map((one) => String(one.batch_size ?? one)).join(", ");
-  if (form === "lines") return Object.entries(value).map(([place, values]) => `${place}: ${values.join(", ")}`).join("\n");
+  if (form === "lines") return Object.entries(value).map(([place, value]) => `${place}: ${axisText(value)}`).join("\n");
   return value === null || value === undefined ? "" : String(value);
 }
 
+// Choices as they are, a range as low to high with its step and its scale.
+function axisText(axis) {
+  if (Array.isArray(axis)) return axis.join(", ");
+  return `${axis.low} to ${axis.high}${axis.step ? ` step ${axis.step}` : ""}${axis.scale === "log" ? " log" : ""}`;
+}
+
 // What the field says; undefined where nothing was typed and the default holds.
-export function read({ form, node }) {
+export function read({ name, form, node }) {
   if (form === "switch") return node.checked;
-  if (form === "lines") return Object.fromEntries(node.value.split("\n").filter((line) => line.trim()).map(pair));
+  if (form === "lines") return Object.fromEntries(node.value.split("\n").filter((line) => line.trim()).map(name === "space" ? axis : pair));
   if (!node.value.trim()) return undefined;
   if (form === "list") return values(node.value);
   return form === "number" ? plain(node.value) : node.value.trim();
@@ -62,6 +80,14 @@ export function read({ form, node }) {
 function pair(line) {
   const at = line.indexOf(":");
   return at < 0 ? [line.trim(), []] : [line.slice(0, at).trim(), values(line.slice(at + 1))];
+}
+
+function axis(line) {
+  const [place, choices] = pair(line);
+  const range = line.slice(line.indexOf(":") + 1).trim().match(/^(\S+) to (\S+)(?: step (\S+))?( log)?$/);
+  if (!range) return [place, { choices }];
+  const [, low, high, step, log] = range;
+  return [place, { low: plain(low), high: plain(high), ...(step && { step: plain(step) }), ...(log && { scale: "log" }) }];
 }
 
 const values = (text) => text.split(",").filter((one) => one.trim()).map(plain);

@@ -11,6 +11,7 @@ const QUESTIONS = {
   data_size: "Does more data help, and whom: the network, or a classical model?",
   seeds: "How much of a result is luck?",
   grid: "Which combination of some values is best?",
+  search: "Which values are good, in a space too large for a grid?",
 };
 const PAUSE = 400;
 

@@ -77,6 +77,32 @@ def test_a_study_is_begun_at_a_job_watched_extended_and_deleted(house: House, pa
     page.wait("location.hash === '#/studies' && !document.querySelector('#studies-empty').hidden")
 
 
+def test_a_search_is_begun_with_a_range_and_choices_in_plain_words(house: House, page: Chromium) -> None:
+    job = house.queue(house.secrets["user.tenant"])
+    work(house)
+    page.js(f"location.hash = '#/jobs/{job}/study'")
+    page.wait("document.querySelector('input[value=search]') !== null")
+    page.js("document.querySelector('input[value=search]').click()")
+    space = page.js("document.querySelector('#study-space').value")
+    assert space == "training.optimizer.learning_rate: 0.0005 to 0.5 log"
+    told = f"{space}\\ntraining.batch_size: 8, 16\\nnetwork.layers[0].units: 4 to 32 step 4"
+    typed = f"(i => {{ i.value = '{told}'; i.dispatchEvent(new Event('input', {{bubbles: true}})); }})"
+    page.js(f"{typed}(document.querySelector('#study-space'))")
+    page.wait("document.querySelector('.study-form .message').textContent.startsWith('20 trials')")
+    page.js("document.querySelector('.study-form [type=submit]').click()")
+    page.wait("location.hash.startsWith('#/studies/') && document.querySelectorAll('.trials tbody tr').length === 1")
+    user = house.client(headers={"Authorization": f"Bearer {house.secrets['user']}"})
+    begun = user.get("/v1/studies").json()["items"][0]
+    assert begun["trials"] == {"queued": 1, "waiting": 19}
+    found = house.record.studies.get(house.secrets["user.tenant"], begun["id"]).spec["space"]
+    assert (
+        found["training.optimizer.learning_rate"] | {"low": 0.0005, "high": 0.5, "scale": "log"}
+        == (found["training.optimizer.learning_rate"])
+    )
+    assert found["training.batch_size"]["choices"] == [8, 16]
+    assert [found["network.layers[0].units"][name] for name in ("low", "high", "step")] == [4, 32, 4]
+
+
 def test_a_link_opens_a_study_and_one_that_is_gone_is_said_to_be(house: House, page: Chromium) -> None:
     user = house.client(headers={"Authorization": f"Bearer {house.secrets['user']}"})
     id = user.post("/v1/studies", json=seeds(job=iris())).json()["id"]
